@@ -1,0 +1,138 @@
+"""Every setting of the service, read once at the top and passed down as a value.
+
+A setting comes from, in this order: an environment variable with the prefix ``BELLWETHER_``,
+the file ``servers.env`` that ``make up`` writes into ``BELLWETHER_HOME``, the default below.
+This is the only module that reads the environment.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+
+PREFIX = "BELLWETHER_"
+NAMESPACE = re.compile(r"[a-z0-9-]{0,30}")
+
+
+class Settings(BaseSettings):
+    """The settings; the README's table lists each with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    home: Path = Field(
+        Path(".bellwether"), description="Folder of the local servers' data, logs and addresses"
+    )
+    namespace: str = Field(
+        "", description="Prefix of topics, group, indices and Redis keys: `[a-z0-9-]{1,30}`"
+    )
+
+    kafka: str = Field("127.0.0.1:9092", description="Brokers, `host:port`, joined by commas")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to speak to the brokers"
+    )
+    kafka_ca_file: Path | None = Field(None, description="CA that signed the brokers' certificate")
+    kafka_cert_file: Path | None = Field(None, description="Client certificate (mutual TLS)")
+    kafka_key_file: Path | None = Field(None, description="Key of the client certificate")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="SASL mechanism"
+    )
+    kafka_user: str | None = Field(None, description="SASL user")
+    kafka_password: SecretStr | None = Field(None, description="SASL password")
+    kafka_partitions: int = Field(4, ge=1, description="Partitions of the topics `init` creates")
+    kafka_replication: int = Field(1, ge=1, description="Replicas of the topics `init` creates")
+    retention_days: int = Field(7, ge=7, description="Days that the topics `init` creates keep")
+
+    redis: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis URL; `rediss://` and `:password@` work",
+    )
+    redis_ca_file: Path | None = Field(None, description="CA that signed Redis' certificate")
+
+    elasticsearch: str = Field(
+        "http://127.0.0.1:9200", description="Elasticsearch URLs, joined by commas"
+    )
+    elasticsearch_api_key: SecretStr | None = Field(None, description="API key")
+    elasticsearch_user: str | None = Field(None, description="User, where no API key is given")
+    elasticsearch_password: SecretStr | None = Field(None, description="Password of the user")
+    elasticsearch_ca_file: Path | None = Field(
+        None, description="CA that signed Elasticsearch's certificate"
+    )
+    elasticsearch_replicas: int = Field(0, ge=0, description="Replicas of the indices")
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs")
+    model: Path | None = Field(None, description="Bundle folder; default: the shipped bundle")
+    threads: int = Field(
+        0, ge=0, description="Model threads a process; 0 shares the cores among the processes"
+    )
+
+    sources: Path | None = Field(None, description="YAML list of topics and field mappings")
+    rules: Path | None = Field(None, description="YAML file of alert rules")
+    taxonomy: Path | None = Field(None, description="YAML file of tasks and label sets")
+    risk: Path | None = Field(None, description="YAML file of risk weights")
+
+    web_port: int = Field(
+        6066, ge=0, le=65535, description="Loopback port of /live, /ready and /metrics; 0: any"
+    )
+    alert_max_age_seconds: float = Field(
+        3600, gt=0, description="An event older than this at its arrival raises no alert"
+    )
+    batch_tokens: int = Field(8192, ge=256, description="Tokens of a full batch")
+    batch_records: int = Field(256, ge=1, description="Records of a full batch")
+    linger_seconds: float = Field(0.005, ge=0, description="Longest wait of a batch for more")
+    in_flight_records: int = Field(2000, ge=1, description="Records under way at most")
+    in_flight_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024 * 1024, description="Bytes of raw values under way at most"
+    )
+    commit_interval_seconds: float = Field(0.5, gt=0, description="Pause between offset commits")
+    drain_seconds: float = Field(10, ge=0, description="Longest drain after SIGTERM")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe log lines shown"
+    )
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace_fits_every_server(cls, value: str) -> str:
+        if not NAMESPACE.fullmatch(value):
+            raise ValueError("expected 1 to 30 of a-z, 0-9 and '-'")
+        return value
+
+    @property
+    def prefix(self) -> str:
+        """What stands before each name on a shared server: empty, or the namespace and a dash."""
+        return f"{self.namespace}-" if self.namespace else ""
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return f"{self.prefix}bellwether"
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return f"{self.prefix}{name}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; keyword arguments win over the environment.
+
+    Raises ConfigurationError that names the variable and what was expected.
+    """
+    home = Path(str(overrides.get("home") or os.environ.get(f"{PREFIX}HOME") or ".bellwether"))
+    try:
+        return Settings(_env_file=home / "servers.env", **overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_plain(error))) from None
+
+
+def _plain(error: ValidationError) -> list[str]:
+    """One sentence a wrong setting; values are left out, since some are secrets."""
+    return [
+        f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_input=False)
+    ]
