@@ -1,0 +1,144 @@
+"""What is written to Elasticsearch: documents of records and alerts, and where each goes."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.alerts import Alert, Status
+from schemas.mappings import ALERTS
+from schemas.mappings import index_templates as index_templates
+from schemas.predictions import Classification, Prediction, sentiment_of_emotion
+from schemas.records import Kind, MessageRecord, NewsRecord, Record
+from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Taxonomy
+from schemas.times import format_milliseconds, format_rfc3339
+
+TRUNCATED = "truncated"
+_DIGITS = 6  # of a probability: more is noise, and bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One bulk `update`. With `upsert`, a document that is not there yet becomes that, and one
+    that is there gets `doc` merged; without, `doc` serves as both (doc_as_upsert)."""
+
+    index: str
+    id: str
+    doc: dict[str, Any]
+    upsert: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in Kafka a record stands. `topic` is the full name, with namespace."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def index_name(prefix: str, base: str, event_time: datetime) -> str:
+    """financial-news-2026.11: by the month of the event in UTC. `prefix` is empty or ends in -."""
+    month = event_time.astimezone(UTC)
+    return f"{prefix}{base}-{month.year:04}.{month.month:02}"
+
+
+def document(
+    record: Record,
+    classification: Classification,
+    *,
+    risk: float,
+    origin: Origin,
+    classified_at: datetime,
+    taxonomy: Taxonomy,
+) -> dict[str, Any]:
+    """The document of a record. Fields without a value are absent, so that an update with it
+    takes nothing away from the document that is there."""
+    if record.kind is Kind.NEWS:
+        answers = _news_answers(classification)
+    else:
+        answers = _message_answers(classification, taxonomy)
+    return {
+        **_own_fields(record),
+        **answers,
+        "risk": round(risk, _DIGITS),
+        "flags": [TRUNCATED] if classification.truncated else [],
+        "model_version": classification.model_version,
+        "classified_at": format_milliseconds(classified_at),
+        "origin": {
+            "topic": origin.topic,
+            "partition": origin.partition,
+            "offset": origin.offset,
+        },
+    }
+
+
+def _own_fields(record: Record) -> dict[str, Any]:
+    fields = _news_fields(record) if isinstance(record, NewsRecord) else _message_fields(record)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _news_fields(record: NewsRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "published_at": format_rfc3339(record.published_at),
+        "headline": record.headline,
+        "body": record.body,
+        "source": record.source,
+        "url": record.url,
+        "symbols": None if record.symbols is None else list(record.symbols),
+        "language": record.language,
+    }
+
+
+def _message_fields(record: MessageRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "sent_at": format_rfc3339(record.sent_at),
+        "customer_id": record.customer_id,
+        "channel": record.channel.value,
+        "text": record.text,
+        "conversation_id": record.conversation_id,
+        "language": record.language,
+    }
+
+
+def _news_answers(classification: Classification) -> dict[str, Any]:
+    predictions = classification.predictions
+    return {
+        "sentiment": _sentiment(predictions[SENTIMENT]),
+        "topic": _answer(predictions[TOPIC]),
+    }
+
+
+def _message_answers(classification: Classification, taxonomy: Taxonomy) -> dict[str, Any]:
+    emotion = classification.predictions[EMOTION]
+    return {
+        "sentiment": _sentiment(sentiment_of_emotion(emotion, taxonomy)),
+        "intent": _answer(classification.predictions[INTENT]),
+        "emotion": _answer(emotion),
+    }
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    return {"label": prediction.label, "confidence": round(prediction.confidence, _DIGITS)}
+
+
+def _sentiment(prediction: Prediction) -> dict[str, Any]:
+    value = prediction.probability("positive") - prediction.probability("negative")
+    return {**_answer(prediction), "value": round(value, _DIGITS)}
+
+
+def alert_write(alert: Alert, prefix: str) -> Write:
+    """Writes the alert as raised if it is not there; if it is, a redelivery changes nothing, above
+    all not its status."""
+    return Write(_alert_index(alert, prefix), alert.id, {"id": alert.id}, alert.as_dict())
+
+
+def resolved_write(alert: Alert, prefix: str) -> Write:
+    """Sets the status of the alert to resolved, and writes it whole if it is not there."""
+    resolved = alert.model_copy(update={"status": Status.RESOLVED}).as_dict()
+    return Write(_alert_index(alert, prefix), alert.id, {"status": "resolved"}, resolved)
+
+
+def _alert_index(alert: Alert, prefix: str) -> str:
+    return index_name(prefix, ALERTS, alert.event_time)

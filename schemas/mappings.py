@@ -1,0 +1,141 @@
+"""Index templates: strict mappings of every field that a document may have.
+
+They use only what the core of Elasticsearch has: no scripts, no language analyzers.
+"""
+
+from typing import Any
+
+from schemas.records import Kind
+
+ALERTS = "alerts"
+
+Properties = dict[str, Any]
+
+_DATE: Properties = {"type": "date", "format": "strict_date_optional_time"}
+_FLOAT: Properties = {"type": "float"}
+_INTEGER: Properties = {"type": "integer"}
+_LONG: Properties = {"type": "long"}
+_TEXT: Properties = {"type": "text"}
+
+
+def _keyword(longest: int = 256) -> Properties:
+    # Lucene refuses a term over 32,766 bytes, and with it the document: longer is stored, not
+    # searchable as a whole.
+    return {"type": "keyword", "ignore_above": longest}
+
+
+def _text_and_keyword(longest: int) -> Properties:
+    return {"type": "text", "fields": {"keyword": _keyword(longest)}}
+
+
+def _object(**properties: Properties) -> Properties:
+    return {"type": "object", "dynamic": "strict", "properties": properties}
+
+
+def _answer() -> Properties:
+    return _object(label=_keyword(), confidence=_FLOAT)
+
+
+def _sentiment() -> Properties:
+    return _object(label=_keyword(), confidence=_FLOAT, value=_FLOAT)
+
+
+def _entities() -> Properties:
+    return {
+        "type": "nested",
+        "dynamic": "strict",
+        "properties": {
+            "symbol": _keyword(),
+            "name": _text_and_keyword(256),
+            "start": _INTEGER,
+            "end": _INTEGER,
+            "relevance": _FLOAT,
+            "sentiment": _sentiment(),
+        },
+    }
+
+
+def _analysis() -> Properties:
+    """What the service adds to a record of either kind."""
+    labels = ("sentiment", "topic", "intent", "emotion")
+    return {
+        "sentiment": _sentiment(),
+        "entities": _entities(),
+        "risk": _FLOAT,
+        "flags": _keyword(),
+        "model_version": _keyword(),
+        "classified_at": _DATE,
+        "origin": _object(topic=_keyword(), partition=_INTEGER, offset=_LONG),
+        "human": _object(**{name: _keyword() for name in labels}),
+    }
+
+
+NEWS_PROPERTIES: Properties = {
+    "id": _keyword(),
+    "published_at": _DATE,
+    "headline": _text_and_keyword(512),
+    "body": _TEXT,
+    "source": _keyword(),
+    "url": _keyword(2_048),
+    "symbols": _keyword(),
+    "language": _keyword(),
+    "topic": _answer(),
+    **_analysis(),
+}
+MESSAGE_PROPERTIES: Properties = {
+    "id": _keyword(),
+    "sent_at": _DATE,
+    "customer_id": _keyword(),
+    "channel": _keyword(),
+    "text": _TEXT,
+    "conversation_id": _keyword(),
+    "language": _keyword(),
+    "intent": _answer(),
+    "emotion": _answer(),
+    **_analysis(),
+}
+ALERT_PROPERTIES: Properties = {
+    "id": _keyword(),
+    "fingerprint": _keyword(),
+    "rule": _keyword(),
+    "severity": _keyword(),
+    "status": _keyword(),
+    "stream": _keyword(),
+    "event_id": _keyword(),
+    "event_ids": _keyword(),
+    "key": _keyword(1_024),
+    "reason": _text_and_keyword(512),
+    "risk": _FLOAT,
+    "count": _INTEGER,
+    "event_time": _DATE,
+    "raised_at": _DATE,
+    "model_version": _keyword(),
+}
+PROPERTIES: dict[str, Properties] = {
+    Kind.NEWS.stream: NEWS_PROPERTIES,
+    Kind.MESSAGE.stream: MESSAGE_PROPERTIES,
+    ALERTS: ALERT_PROPERTIES,
+}
+
+
+def index_templates(prefix: str, replicas: int = 0) -> dict[str, dict[str, Any]]:
+    """Template name to body, for the three kinds of index; `prefix` is empty or ends in -."""
+    return {
+        f"{prefix}{base}": _template(prefix, base, properties, replicas)
+        for base, properties in PROPERTIES.items()
+    }
+
+
+def _template(prefix: str, base: str, properties: Properties, replicas: int) -> dict[str, Any]:
+    return {
+        # The digits of the year keep the template off the indices of a namespace that is itself
+        # named like one of ours; where two still match, the longer prefix wins.
+        "index_patterns": [f"{prefix}{base}-20*"],
+        "priority": 200 + len(prefix),
+        "template": {
+            "settings": {"number_of_shards": 1, "number_of_replicas": replicas},
+            "mappings": {"dynamic": "strict", "properties": properties},
+            "aliases": {f"{prefix}{base}": {}},
+        },
+        "_meta": {"description": f"Bellwether: {base}"},
+    }
