@@ -125,7 +125,7 @@ def load_settings(**overrides: object) -> Settings:
     """
     home = Path(str(overrides.get("home") or os.environ.get(f"{PREFIX}HOME") or ".bellwether"))
     try:
-        return Settings(_env_file=home / "servers.env", **overrides)  # type: ignore[arg-type]
+        return Settings(_env_file=home / "servers.env", **overrides)  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
         raise ConfigurationError("; ".join(_plain(error))) from None
 

@@ -1,0 +1,101 @@
+"""The Faust application: consumes the sources, feeds the pipeline, commits behind it.
+
+How Faust is used, and why, stands in ops/decisions.md: agents only pump raw bytes, a ledger
+acknowledges in order, and a watchdog keeps the group coordinator from falling asleep.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import faust
+from faust.types import EventT, StreamT
+
+from schemas.sources import Source
+from stream.clients import kafka_ssl_context, secret, uses_sasl
+from stream.events import Incoming
+from stream.settings import Settings
+
+FETCH_BYTES_A_PARTITION = 1024 * 1024
+
+
+def make_app(settings: Settings) -> faust.App:
+    """An application with Faust's own store, web server and topic creation left out."""
+    return faust.App(
+        settings.group,
+        broker=[f"kafka://{broker}" for broker in settings.kafka.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_commit_interval=settings.commit_interval_seconds,
+        broker_max_poll_records=500,
+        stream_buffer_maxsize=512,
+        stream_wait_empty=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES_A_PARTITION,
+        producer_acks=-1,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        worker_redirect_stdouts=False,
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    context = kafka_ssl_context(settings)
+    if uses_sasl(settings):
+        return faust.SASLCredentials(
+            username=settings.kafka_user,
+            password=secret(settings.kafka_password),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None
+
+
+def attach_sources(
+    app: faust.App,
+    sources: Sequence[Source],
+    settings: Settings,
+    submit: Callable[[Incoming], Awaitable[None]],
+) -> None:
+    """Give each source an agent that pumps its records into `submit`."""
+    for source in sources:
+        topic = app.topic(
+            settings.topic(source.topic),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+        app.agent(topic, name=f"pump-{source.topic}")(_pump(app, source, submit))
+
+
+def _pump(
+    app: faust.App, source: Source, submit: Callable[[Incoming], Awaitable[None]]
+) -> Callable[[StreamT[bytes]], Awaitable[None]]:
+    async def pump(stream: StreamT[bytes]) -> None:
+        # An exception that leaves an agent stalls its partitions or loses records: a bug ends
+        # the worker instead, which starts again from the committed offsets.
+        try:
+            async for event in stream.noack().events():
+                await submit(_incoming(event, source))
+        except Exception as error:
+            await app.crash(error)
+
+    return pump
+
+
+def _incoming(event: EventT[bytes], source: Source) -> Incoming:
+    message = event.message
+    return Incoming(
+        source=source,
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        generation=message.generation_id or 0,
+        key=message.key,
+        value=message.value,
+        received_at=datetime.fromtimestamp(message.timestamp, UTC),
+        acknowledge=event.ack,
+    )

@@ -1,0 +1,74 @@
+"""A record on its way through the pipeline, from what the consumer got to what is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from schemas.alerts import Alert
+from schemas.dead_letters import DeadLetter, Reason
+from schemas.documents import Write
+from schemas.records import Record
+from schemas.sources import Source
+from stream.alerts import Judged
+from stream.ledger import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record as the consumer got it; `topic` is the full name, `received_at` Kafka's stamp."""
+
+    source: Source
+    topic: str
+    partition: int
+    offset: int
+    generation: int
+    key: bytes | None
+    value: bytes | None
+    received_at: datetime
+    acknowledge: Callable[[], object]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the raw value."""
+        return len(self.value or b"")
+
+    def dead_letter(self, reason: Reason, message: str) -> DeadLetter:
+        """This record with the reason why it cannot be a document."""
+        return DeadLetter(
+            value=self.value,
+            key=self.key,
+            topic=self.topic,
+            partition=self.partition,
+            offset=self.offset,
+            reason=reason,
+            message=message,
+            failed_at=datetime.now(UTC),
+        )
+
+
+@dataclass(slots=True)
+class Event:
+    """A valid record under way; `tokens` is an estimate, capped at the model's window."""
+
+    incoming: Incoming
+    ticket: Ticket
+    record: Record
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the analysis made of an event: its document, and what Redis is to judge."""
+
+    event: Event
+    write: Write
+    judged: Judged
+
+
+@dataclass(slots=True)
+class Batch:
+    """Findings that go through the sinks together, with the alerts that Redis answered."""
+
+    findings: list[Finding]
+    raised: list[Alert] = field(default_factory=list)
+    resolved: list[Alert] = field(default_factory=list)

@@ -1,0 +1,62 @@
+"""What the service measures, in Prometheus' terms. One object a process, passed down."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+TOKEN_BUCKETS = (32, 128, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+
+class Metrics:
+    """The contract's metrics, each with the prefix `bellwether_`."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"bellwether_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"bellwether_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"bellwether_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self.events = counter("events_total", "Records read from Kafka", "topic")
+        self.documents = counter("documents_total", "Documents confirmed", "index")
+        self.dead_letters = counter("dead_letters_total", "Dead letters confirmed", "reason")
+        self.alerts = counter("alerts_total", "Alerts raised", "rule")
+        self.unknown_fields = counter("unknown_fields_total", "Fields that no schema names")
+        self.sink_retries = counter("sink_retries_total", "Attempts repeated", "sink")
+        self.in_flight = gauge("in_flight", "Records read and not yet in every sink")
+        self.batch_records = histogram("batch_records", "Records of a batch", SIZE_BUCKETS)
+        self.batch_tokens = histogram("batch_tokens", "Tokens of a batch", TOKEN_BUCKETS)
+        self.stage_seconds = histogram(
+            "stage_seconds", "Seconds of a batch in a stage", STAGE_BUCKETS, "stage"
+        )
+        self.consumer_lag = gauge(
+            "consumer_lag", "Records behind the end of the log", "topic", "partition"
+        )
+        self.model_info = gauge("model_info", "1 for the model that judges", "version")
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block as a stage."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_seconds.labels(name).observe(perf_counter() - started)

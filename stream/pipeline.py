@@ -1,0 +1,260 @@
+"""The way of a record: decode, batch, classify, judge, store, acknowledge.
+
+Promises on a crash: a record is acknowledged only after Redis and Elasticsearch (or the
+dead-letter topic) confirmed it, and acknowledgements go in the order of offsets, so whatever was
+under way is delivered again and written again; every sink is idempotent.
+
+Each stage is one task that hands batches on through a queue of one, so that Redis waits neither
+for Elasticsearch nor for the model, and a slow sink slows the consumer by way of the room.
+No stage raises for a server that is away: it waits. Any other exception is a bug; it crashes the
+worker, which starts again from the committed offsets.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from models.classifier import Classifier
+from redis.exceptions import RedisError
+
+from schemas.dead_letters import DeadLetter, Reason
+from schemas.documents import alert_write, resolved_write
+from schemas.errors import RecordRejected
+from schemas.predictions import Classification
+from schemas.records import decode
+from stream.alert_store import AlertStore
+from stream.alerts import Verdict
+from stream.analysis import Analysis
+from stream.batcher import Batcher
+from stream.dead_letters import DeadLetterWriter
+from stream.elastic import ElasticSink, Rejection
+from stream.events import Batch, Event, Incoming
+from stream.ledger import Lane, Ledger, Ticket
+from stream.metrics import Metrics
+from stream.retry import pauses
+from stream.room import Room
+from stream.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+IDLE_JUDGE_SECONDS = 10
+CHARACTERS_PER_TOKEN = 3
+
+Rejected = tuple[Incoming, Ticket, DeadLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pipeline works with."""
+
+    classifier: Classifier
+    analysis: Analysis
+    alerts: AlertStore
+    documents: ElasticSink
+    dead_letters: DeadLetterWriter
+    metrics: Metrics
+
+
+class Pipeline:
+    """Takes records by `submit` and acknowledges each when every sink has confirmed it.
+
+    `crash` is called, once a bug, with an exception that no stage expected.
+    """
+
+    def __init__(
+        self, settings: Settings, parts: Parts, crash: Callable[[BaseException], None]
+    ) -> None:
+        self._prefix = settings.prefix
+        self._parts = parts
+        self._metrics = parts.metrics
+        self._crash = crash
+        self._ledger = Ledger()
+        self._room = Room(settings.in_flight_records, settings.in_flight_bytes)
+        self._batcher: Batcher[Event] = Batcher(
+            settings.batch_tokens, settings.batch_records, settings.linger_seconds
+        )
+        self._rejected: asyncio.Queue[Rejected] = asyncio.Queue()
+        self._classified: asyncio.Queue[Batch] = asyncio.Queue(1)
+        self._alerted: asyncio.Queue[Batch] = asyncio.Queue(1)
+        self._engine = ThreadPoolExecutor(1, "engine")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._metrics.in_flight.set_function(lambda: self._room.records)
+        self._metrics.model_info.labels(parts.classifier.version).set(1)
+
+    def start(self) -> None:
+        """Start the stages on the running loop."""
+        stages = (self._classify(), self._judge(), self._store(), self._bury())
+        self._tasks = [asyncio.create_task(self._guarded(stage)) for stage in stages]
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until nothing is in flight, for `seconds` at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._room.empty()
+        except TimeoutError:
+            logger.warning("%d records were not finished; they come again", self._room.records)
+
+    async def stop(self) -> None:
+        """End the stages. What is under way is not acknowledged and comes again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._engine.shutdown(wait=False, cancel_futures=True)
+
+    def forget(self) -> None:
+        """The partitions were revoked: acknowledge nothing of what is under way."""
+        self._ledger.forget()
+
+    async def submit(self, incoming: Incoming) -> None:
+        """Take a record; waits while too much is in flight. Never raises for a bad record."""
+        await self._room.enter(incoming.size)
+        lane = Lane(incoming.topic, incoming.partition, incoming.generation)
+        ticket = self._ledger.open(lane, incoming.acknowledge)
+        self._metrics.events.labels(incoming.topic).inc()
+        try:
+            decoded = decode(incoming.value, incoming.source, incoming.received_at)
+        except RecordRejected as rejection:
+            self._reject(incoming, ticket, rejection.reason, str(rejection))
+            return
+        self._metrics.unknown_fields.inc(decoded.unknown_fields)
+        tokens = self._estimate(decoded.record.text)
+        self._batcher.add(Event(incoming, ticket, decoded.record, tokens))
+
+    def _estimate(self, text: str) -> int:
+        return min(self._parts.classifier.window_tokens, len(text) // CHARACTERS_PER_TOKEN + 2)
+
+    def _reject(self, incoming: Incoming, ticket: Ticket, reason: Reason, message: str) -> None:
+        self._rejected.put_nowait((incoming, ticket, incoming.dead_letter(reason, message)))
+
+    def _finish(self, incoming: Incoming, ticket: Ticket) -> None:
+        self._ledger.finish(ticket)
+        self._room.leave(incoming.size)
+
+    async def _guarded(self, stage: Coroutine[Any, Any, None]) -> None:
+        try:
+            await stage
+        except Exception as error:
+            logger.exception("a stage of the pipeline failed")
+            self._crash(error)
+
+    async def _classify(self) -> None:
+        """The model's stage; it also makes the findings."""
+        while True:
+            events = await self._batcher.next_batch()
+            with self._metrics.stage("classify"):
+                classified = await self._classifications(events)
+            with self._metrics.stage("analyse"):
+                findings = [self._parts.analysis.finding(*pair) for pair in classified]
+            self._metrics.batch_records.observe(len(classified))
+            self._metrics.batch_tokens.observe(sum(answer.tokens for _, answer in classified))
+            if findings:
+                await self._classified.put(Batch(findings))
+
+    async def _classifications(self, events: Sequence[Event]) -> list[tuple[Event, Classification]]:
+        """Classify; a batch on which the model raises is halved down to the culprit."""
+        texts = [event.record.text for event in events]
+        kinds = [event.record.kind for event in events]
+        loop = asyncio.get_running_loop()
+        classify = self._parts.classifier.classify
+        try:
+            answers = await loop.run_in_executor(self._engine, classify, texts, kinds)
+        except Exception as error:
+            if len(events) == 1:
+                self._reject_for_model(events[0], error)
+                return []
+            middle = len(events) // 2
+            first = await self._classifications(events[:middle])
+            return first + await self._classifications(events[middle:])
+        return list(zip(events, answers, strict=True))
+
+    def _reject_for_model(self, event: Event, error: Exception) -> None:
+        name = type(error).__name__
+        logger.error("the model failed on one record: %s", name)
+        message = f"the model could not judge this text ({name})"
+        self._reject(event.incoming, event.ticket, Reason.MODEL_ERROR, message)
+
+    async def _judge(self) -> None:
+        """Redis' stage; an empty call now and then resolves alerts that are over."""
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_JUDGE_SECONDS):
+                    batch = await self._classified.get()
+            except TimeoutError:
+                batch = Batch([])
+            with self._metrics.stage("judge"):
+                verdict = await self._verdict(batch)
+            batch.raised = [alert for alerts in verdict.raised for alert in alerts]
+            batch.resolved = list(verdict.resolved)
+            if batch.findings or batch.resolved:
+                await self._alerted.put(batch)
+
+    async def _verdict(self, batch: Batch) -> Verdict:
+        events = [finding.judged for finding in batch.findings]
+        async for attempt in pauses():
+            now = datetime.now(UTC)
+            try:
+                verdict = await self._parts.alerts.judge(events, now)
+            except (RedisError, OSError) as error:
+                self._metrics.sink_retries.labels("redis").inc()
+                if attempt % 10 == 0:
+                    logger.warning("Redis does not take alerts (%s); trying again", error)
+            else:
+                break
+        for alert in verdict.fresh:
+            self._metrics.alerts.labels(alert.rule).inc()
+        return verdict
+
+    async def _store(self) -> None:
+        """Elasticsearch's stage; what it has confirmed is acknowledged."""
+        while True:
+            batch = await self._alerted.get()
+            with self._metrics.stage("store"):
+                rejections = await self._written(batch)
+            await self._settle(batch)
+            self._finish_batch(batch, rejections)
+
+    async def _written(self, batch: Batch) -> dict[int, Rejection]:
+        writes = [
+            *(finding.write for finding in batch.findings),
+            *(alert_write(alert, self._prefix) for alert in batch.raised),
+            *(resolved_write(alert, self._prefix) for alert in batch.resolved),
+        ]
+        rejections = await self._parts.documents.write(writes)
+        return {rejection.position: rejection for rejection in rejections}
+
+    async def _settle(self, batch: Batch) -> None:
+        """Tell Redis that resolutions are stored; where it is away it offers them again."""
+        if not batch.resolved:
+            return
+        try:
+            await self._parts.alerts.settled([alert.id for alert in batch.resolved])
+        except (RedisError, OSError) as error:
+            logger.warning("Redis did not take that alerts are settled: %s", error)
+
+    def _finish_batch(self, batch: Batch, rejections: dict[int, Rejection]) -> None:
+        for position, finding in enumerate(batch.findings):
+            event = finding.event
+            rejection = rejections.get(position)
+            if rejection:
+                reason = Reason.REJECTED_BY_INDEX
+                self._reject(event.incoming, event.ticket, reason, rejection.message)
+            else:
+                self._metrics.documents.labels(event.record.kind.stream).inc()
+                self._finish(event.incoming, event.ticket)
+        for position in rejections.keys() - range(len(batch.findings)):
+            logger.error("the index refused an alert: %s", rejections[position].message)
+
+    async def _bury(self) -> None:
+        """The dead letters' stage; a bad record never stops a good one."""
+        while True:
+            waiting = [await self._rejected.get()]
+            while not self._rejected.empty():
+                waiting.append(self._rejected.get_nowait())
+            await self._parts.dead_letters.write([letter for _, _, letter in waiting])
+            for incoming, ticket, letter in waiting:
+                self._metrics.dead_letters.labels(letter.reason).inc()
+                self._finish(incoming, ticket)

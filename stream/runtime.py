@@ -1,0 +1,179 @@
+"""What one worker process runs beside Faust: servers made ready, the pipeline, its watchmen."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+from faust.types import TP
+from mode import Service
+from models.classifier import Classifier
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from schemas.errors import ServerUnavailable
+from schemas.sources import Source
+from stream.alert_store import AlertStore
+from stream.analysis import Analysis
+from stream.app import attach_sources
+from stream.clients import make_elasticsearch, make_redis
+from stream.dead_letters import DeadLetterWriter
+from stream.elastic import ElasticSink
+from stream.health import HealthServer
+from stream.metrics import Metrics
+from stream.pipeline import Parts, Pipeline
+from stream.retry import pauses
+from stream.settings import Settings
+from stream.topics import initialise
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+PROBE_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+
+
+class Runtime(Service):
+    """Starts before the Faust app and stops after it; owns the clients of the sinks."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        settings: Settings,
+        sources: Sequence[Source],
+        classifier: Classifier,
+        analysis: Analysis,
+    ) -> None:
+        super().__init__()
+        self._app = app
+        self._settings = settings
+        self._metrics = Metrics()
+        self._assigned: set[TP] = set()
+        self._answering = {"redis": False, "elasticsearch": False}
+        self._health = HealthServer(settings.web_port, self._metrics.registry, self._checks)
+        self._redis: Redis = make_redis(settings)
+        self._elasticsearch: AsyncElasticsearch = make_elasticsearch(settings)
+        self._dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
+        parts = Parts(
+            classifier=classifier,
+            analysis=analysis,
+            alerts=AlertStore(self._redis, settings.prefix),
+            documents=ElasticSink(self._elasticsearch, self._retried("elasticsearch")),
+            dead_letters=self._dead_letters,
+            metrics=self._metrics,
+        )
+        self._pipeline = Pipeline(settings, parts, self._crash_app)
+        attach_sources(app, sources, settings, self._pipeline.submit)
+        app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        app.on_before_shutdown.connect(self._on_before_shutdown, weak=False)
+
+    async def on_start(self) -> None:
+        """Answer probes at once, wait until the servers are there, then take records."""
+        await self._health.start()
+        await self._until_initialised()
+        self._pipeline.start()
+
+    async def on_stop(self) -> None:
+        """Let go of everything; Faust has committed what was finished."""
+        await self._pipeline.stop()
+        await self._health.stop()
+        for close in (self._dead_letters.close, self._redis.aclose, self._elasticsearch.close):
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await close()
+            except (TimeoutError, OSError, KafkaError, RedisError) as error:
+                logger.debug("a connection did not close: %r", error)
+
+    async def _until_initialised(self) -> None:
+        """A consumer that subscribes before its topics exist never gets a partition."""
+        async for _ in pauses():
+            if self.should_stop:
+                return
+            try:
+                for line in await initialise(self._settings):
+                    logger.info(line)
+                return
+            except ServerUnavailable as error:
+                logger.warning("waiting: %s", error)
+
+    def _retried(self, sink: str) -> Callable[[], None]:
+        return self._metrics.sink_retries.labels(sink).inc
+
+    def _crash_app(self, error: BaseException) -> None:
+        self.add_future(self._app.crash(error))
+
+    async def _on_assigned(self, _: object, assigned: set[TP], **__: object) -> None:
+        self._assigned = set(assigned)
+        self._metrics.consumer_lag.clear()
+
+    async def _on_revoked(self, _: object, revoked: set[TP], **__: object) -> None:
+        self._assigned -= revoked
+        self._pipeline.forget()
+
+    async def _on_before_shutdown(self, _: object, **__: object) -> None:
+        await self._pipeline.drain(self._settings.drain_seconds)
+
+    def _checks(self) -> Mapping[str, bool]:
+        """What readiness takes; the model was loaded before this object was made."""
+        return {"model": True, "partitions": bool(self._assigned), **self._answering}
+
+    @Service.task
+    async def _probe(self) -> None:
+        while not self.should_stop:
+            self._answering = {
+                "redis": await _answers(self._redis.ping),
+                "elasticsearch": await _answers(self._elasticsearch.cluster.health),
+            }
+            self._measure_lag()
+            await self.sleep(PROBE_SECONDS)
+
+    def _measure_lag(self) -> None:
+        consumer: Any = self._app.consumer
+        for tp in self._assigned:
+            end = consumer.highwater(tp)
+            # Faust publishes what it has committed only after its first commit.
+            committed = consumer._committed_offset.get(tp) or 0
+            if end is not None:
+                lag = max(0, end - committed)
+                self._metrics.consumer_lag.labels(tp.topic, str(tp.partition)).set(lag)
+
+    @Service.task
+    async def _watch_coordinator(self) -> None:
+        """Wake the group coordinator after an error.
+
+        It sleeps until somebody asks it for its errors, and Faust's own fetch loop never does:
+        the worker would live on without partitions.
+        """
+        while not self.should_stop:
+            await self.sleep(WATCH_SECONDS)
+            thread = getattr(self._app.consumer, "_thread", None)
+            consumer = getattr(thread, "_consumer", None)
+            if thread is None or consumer is None:
+                continue
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await thread.call_thread(_raise_errors, consumer)
+            except KafkaError as error:
+                logger.warning("the group coordinator reported: %r", error)
+                if consumer._coordinator._coordination_task.done():
+                    self._crash_app(error)
+            except TimeoutError:
+                logger.warning("the consumer's thread is busy")
+
+
+async def _raise_errors(consumer: AIOKafkaConsumer) -> None:
+    consumer._coordinator.check_errors()
+
+
+async def _answers(ask: Callable[[], Any]) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await ask()
+    except (TimeoutError, OSError, RedisError, ApiError, TransportError):
+        return False
+    return True
