@@ -1,0 +1,249 @@
+"""The sink of documents: Elasticsearch.
+
+Promise: `ElasticSink.write` returns when each document is stored (acknowledged by its shard, so
+that it survives a crash) or is refused for good. Everything else, whether an outage, a block, a
+full disk, wrong credentials or an error nobody has seen, is waited out, and only what is not stored
+yet is sent again.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    AuthenticationException,
+    AuthorizationException,
+    TransportError,
+)
+
+from schemas.documents import Write
+from stream.elastic_errors import Failure, explain, refuses_whole
+from stream.indices import install_templates as install_templates
+from stream.retry import pauses
+
+MAX_REQUEST_ITEMS = 1_000
+MAX_REQUEST_BYTES = 8 * 1024 * 1024
+REQUEST_TIMEOUT_SECONDS = 30
+CONFLICT_RETRIES = 3
+_COMPLAINT_SECONDS = 10
+_ANSWER_FIELDS = "items.*.status,items.*.error.type,items.*.error.reason"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A write that can never succeed. `position` is its place in the call, `message` is for a
+    person and holds no text of the document."""
+
+    position: int
+    message: str
+
+
+@dataclass(slots=True)
+class _Item:
+    """A write as the two lines of a bulk body, encoded once for all attempts."""
+
+    position: int
+    index: str
+    id: str
+    lines: bytes
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.index, self.id
+
+
+class ElasticSink:
+    """Writes documents by bulk updates. `on_retry` is called for each attempt repeated.
+
+    Not for concurrent calls where two of them may hold the same id: their order would be open.
+    """
+
+    def __init__(self, client: AsyncElasticsearch, on_retry: Callable[[], None]) -> None:
+        self._client = client.options(
+            max_retries=0, retry_on_timeout=False, request_timeout=REQUEST_TIMEOUT_SECONDS
+        )
+        self._on_retry = on_retry
+        self._complained_at = float("-inf")
+
+    async def write(self, writes: Sequence[Write]) -> list[Rejection]:
+        """Store all, in order where ids repeat; return those refused for good, by position.
+
+        Waits for as long as it takes and may be cancelled at any point; repeating a call, or a
+        part of it, changes nothing that is stored.
+        """
+        rejected: dict[int, str] = {}
+        for items in _requests(_encoded(writes, rejected)):
+            await self._settle(items, rejected)
+        return [Rejection(position, rejected[position]) for position in sorted(rejected)]
+
+    async def _settle(self, items: list[_Item], rejected: dict[int, str]) -> None:
+        waits = pauses()
+        while items:
+            if await anext(waits) > 0:
+                self._on_retry()
+            unsettled = await self._attempt(items, rejected)
+            if len(unsettled) < len(items):
+                waits = pauses()  # there is progress: knock quickly again, after one short pause
+                await anext(waits)
+            items = _still_to_send(items, unsettled, rejected)
+
+    async def _attempt(self, items: list[_Item], rejected: dict[int, str]) -> list[_Item]:
+        """Send once; return what is neither stored nor rejected."""
+        try:
+            failures = await self._send(items)
+        except (ApiError, TransportError) as error:
+            if refuses_whole(error):
+                return await self._halve(items, error, rejected)
+            self._complain(explain(error), len(items))
+            return items
+        return await self._sort(failures, rejected) if failures else []
+
+    async def _send(self, items: Sequence[_Item]) -> list[tuple[_Item, Failure]]:
+        """One bulk request; return what failed of it."""
+        response = await self._client.bulk(
+            body=b"".join([item.lines for item in items]),  # type: ignore[arg-type]
+            filter_path=_ANSWER_FIELDS,
+        )
+        answers = _answers(response.body)
+        if len(answers) != len(items):
+            raise TransportError("the answer does not say what became of each document")
+        return [
+            (item, failure)
+            for item, answer in zip(items, answers, strict=True)
+            if (failure := Failure.of_item(answer))
+        ]
+
+    async def _sort(
+        self, failures: Sequence[tuple[_Item, Failure]], rejected: dict[int, str]
+    ) -> list[_Item]:
+        """Reject what is a document's own fault; return the rest."""
+        blamed = {item.index for item, failure in failures if failure.blames_document}
+        standing = await self._standing(blamed) if blamed else ()
+        unsettled = []
+        for item, failure in failures:
+            if failure.blames_document and item.index in standing:
+                rejected[item.position] = failure.for_dead_letter()
+            else:
+                unsettled.append(item)
+                last = failure
+        if unsettled:
+            self._complain(f"index {unsettled[-1].index}: {last.for_log()}", len(unsettled))
+        return unsettled
+
+    async def _standing(self, indices: Collection[str]) -> Collection[str]:
+        """Those of the indices that exist under this very name.
+
+        Where the index could not be made, from a broken template for instance, or where an alias
+        has its name, the same errors come for every document, and none is to blame.
+        """
+        try:
+            response = await self._client.indices.get_settings(
+                index=sorted(indices), name="index.uuid", ignore_unavailable=True
+            )
+        except AuthorizationException:
+            return indices
+        except (ApiError, TransportError):
+            return ()
+        return list(response.body)
+
+    async def _halve(
+        self, items: list[_Item], refusal: Exception, rejected: dict[int, str]
+    ) -> list[_Item]:
+        """A request was refused as a whole: find the culprit, pass the others."""
+        if len(items) > 1:
+            middle = len(items) // 2
+            return [
+                *await self._attempt(items[:middle], rejected),
+                *await self._attempt(items[middle:], rejected),
+            ]
+        if isinstance(refusal, ApiError) and await self._takes_requests():
+            rejected[items[0].position] = Failure.of_request(refusal).for_dead_letter()
+            return []
+        self._complain("it refuses every request: is this address Elasticsearch's own?", 1)
+        return items
+
+    async def _takes_requests(self) -> bool:
+        """Whether a request that is right beyond doubt passes: else the refusal of a document
+        says nothing about it, as with a proxy that refuses all."""
+        try:
+            await self._client.cluster.health(filter_path="status")
+        except (AuthenticationException, AuthorizationException):
+            return True
+        except (ApiError, TransportError):
+            return False
+        return True
+
+    def _complain(self, reason: str, waiting: int) -> None:
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAINT_SECONDS:
+            self._complained_at = now
+            logger.warning(
+                "Elasticsearch does not store, %d documents wait: %s; trying again", waiting, reason
+            )
+
+
+def _encoded(writes: Iterable[Write], rejected: dict[int, str]) -> Iterator[_Item]:
+    """The writes as lines; one that is no JSON is rejected here."""
+    for position, write in enumerate(writes):
+        action = {"_index": write.index, "_id": write.id, "retry_on_conflict": CONFLICT_RETRIES}
+        update: dict[str, Any] = {"doc": write.doc}
+        if write.upsert is None:
+            update["doc_as_upsert"] = True
+        else:
+            update["upsert"] = write.upsert
+        try:
+            lines = _line({"update": action}) + _line(update)
+        except orjson.JSONEncodeError as error:
+            rejected[position] = f"the document cannot be written as JSON: {error}"
+        else:
+            yield _Item(position, write.index, write.id, lines)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _requests(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Portions of bounded number and size; a larger document goes alone."""
+    portion: list[_Item] = []
+    size = 0
+    for item in items:
+        full = len(portion) == MAX_REQUEST_ITEMS or size + len(item.lines) > MAX_REQUEST_BYTES
+        if portion and full:
+            yield portion
+            portion, size = [], 0
+        portion.append(item)
+        size += len(item.lines)
+    if portion:
+        yield portion
+
+
+def _answers(body: Any) -> list[dict[str, Any]]:
+    """The items of a bulk's answer; none where something else answered."""
+    items = body.get("items") if isinstance(body, dict) else None
+    return [item.get("update", {}) for item in items or ()]
+
+
+def _still_to_send(
+    items: Sequence[_Item], unsettled: Sequence[_Item], rejected: Collection[int]
+) -> list[_Item]:
+    """What is unsettled and, so that their order holds, what was to follow it under the same id."""
+    if not unsettled:
+        return []
+    waiting = {item.position for item in unsettled}
+    overtaken: set[tuple[str, str]] = set()
+    again = []
+    for item in items:
+        if item.position in waiting:
+            overtaken.add(item.key)
+            again.append(item)
+        elif item.key in overtaken and item.position not in rejected:
+            again.append(item)
+    return again
