@@ -1,0 +1,1 @@
+"""What surrounds the service: local servers, samples, the demonstration, container files."""
