@@ -1,0 +1,58 @@
+"""What passes between the rules, the pipeline and the store of alerts."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.alerts import Alert, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An event fits a rule under a key; whether that is an alert, the store decides.
+
+    `count` events under the key within `window_ms` make an alert; 1 with no window: each event
+    does. `reason` may hold `{count}`, which the store fills. Within `cool_down_ms` of an alert, in
+    event time and in both directions, no second one is raised; 0: each match is an alert.
+    """
+
+    rule: str
+    key: str
+    severity: Severity
+    reason: str
+    count: int = 1
+    window_ms: int = 0
+    cool_down_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An event with what the model and the rules said; `stream` is without namespace."""
+
+    stream: str
+    event_id: str
+    event_time: datetime
+    risk: float
+    model_version: str
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The store's answer to a batch.
+
+    `raised` has, for each event, the alerts that it raised, now or when it came before, as raised.
+    `fresh` are those of them that this call raised. `resolved` are to be written to their
+    documents, and the store told by `settled`; until then every verdict holds them again.
+    """
+
+    raised: tuple[tuple[Alert, ...], ...]
+    fresh: tuple[Alert, ...]
+    resolved: tuple[Alert, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEntry:
+    """One change of status in the stream of alerts; `entry_id` is its place there."""
+
+    entry_id: str
+    alert: Alert
