@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
 from schemas.alerts import Alert
 from schemas.records import FeedbackRecord, MessageRecord, NewsRecord
@@ -24,6 +25,13 @@ _WRITTEN: dict[str, tuple[type[BaseModel], Literal["validation", "serialization"
 }
 
 
+class _Untitled(GenerateJsonSchema):
+    """Leaves out a title that only repeats the field's name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
 def json_schemas() -> dict[str, str]:
     """File name to content."""
     return {f"{name}.schema.json": _text(name) for name in _WRITTEN}
@@ -31,8 +39,8 @@ def json_schemas() -> dict[str, str]:
 
 def _text(name: str) -> str:
     model, mode = _WRITTEN[name]
-    schema: dict[str, Any] = {"$schema": _DIALECT, **model.model_json_schema(mode=mode)}
-    schema["title"] = name
+    generated = model.model_json_schema(mode=mode, schema_generator=_Untitled)
+    schema = {"$schema": _DIALECT, **generated, "title": name}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -202,7 +202,7 @@ _LOOKS_LIKE = {
     b"PK\x03\x04": "a zip archive",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
-    b"\x00\x00\x00\x00": "a schema registry's framing",
+    b"\x00": "binary data, such as Avro behind a schema registry",
 }
 
 

@@ -1,10 +1,12 @@
 """Sources: which topic holds which kind of record, and how its fields become ours."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,8 +26,17 @@ _SHIPPED = Path(__file__).with_name("sources.yaml")
 _RESERVED = frozenset({"feedback", "labels", "dead-letters"})
 _LIST_FIELDS = frozenset({"symbols"})
 _ABSENT = object()
+_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+def _topic_name(name: str) -> str:
+    if not _TOPIC_NAME.fullmatch(name):
+        raise ValueError(f"'{name}' is no topic name: letters, digits, '.', '_' and '-' only")
+    return name
+
 
 _FieldName = Annotated[str, StringConstraints(min_length=1)]
+_TopicName = Annotated[str, AfterValidator(_topic_name)]
 
 
 class Source(BaseModel):
@@ -37,7 +48,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    topic: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+    topic: _TopicName
     kind: Kind
     fields: dict[str, _FieldName] = Field(default_factory=dict)
     values: dict[str, Any] = Field(default_factory=dict)

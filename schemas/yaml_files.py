@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from schemas.errors import ConfigurationError
 from schemas.fields import kind_of_value, path_of, wrong
@@ -57,11 +58,7 @@ class YamlDocument:
     def invalid(self, error: ValidationError, below: Sequence[Key] = ()) -> ConfigurationError:
         """The first thing that pydantic found wrong in the value at `below`."""
         detail = error.errors(include_url=False)[0]
-        reason = wrong(detail)
-        if detail["type"] not in _SAID_IN_FULL:
-            expected = detail["msg"].replace("Input should", "it should")
-            reason = f"{reason}: {expected}"
-        return self.error(reason, (*below, *detail["loc"]))
+        return self.error(_reason(detail), (*below, *detail["loc"]))
 
     def entries(self, keys: Sequence[Key] = ()) -> list[Any]:
         """The list at `keys`. Raises ConfigurationError where there is another thing."""
@@ -91,6 +88,21 @@ class YamlDocument:
 
 
 _SAID_IN_FULL = frozenset({"missing", "value_error", "extra_forbidden", "assertion_error"})
+_EXPECTED = {
+    "model_type": "expected names with values",
+    "dict_type": "expected names with values",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+    "string_type": "expected text: put it in quotes if it is one",
+}
+
+
+def _reason(detail: ErrorDetails) -> str:
+    found = wrong(detail)
+    if detail["type"] in _SAID_IN_FULL:
+        return found
+    otherwise = detail["msg"].replace("Input should", "it should")
+    return f"{found}, {_EXPECTED.get(detail['type'], otherwise)}"
 
 
 def load_yaml(path: Path) -> YamlDocument:

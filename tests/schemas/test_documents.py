@@ -1,0 +1,104 @@
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from schemas.documents import Origin, alert_write, document, index_name, resolved_write
+from schemas.predictions import Classification
+from schemas.records import Kind, decode
+from schemas.taxonomy import load_taxonomy
+from tests.schemas.samples import (
+    ARRIVED,
+    MESSAGE_SOURCE,
+    NEWS_SOURCE,
+    alert,
+    as_bytes,
+    classified,
+    message,
+    news,
+)
+
+TAXONOMY = load_taxonomy()
+ORIGIN = Origin("ns-financial-news", 2, 17)
+
+
+def written(value: bytes, kind: Kind, answers: Classification) -> dict[str, Any]:
+    source = NEWS_SOURCE if kind is Kind.NEWS else MESSAGE_SOURCE
+    return document(
+        decode(value, source, ARRIVED).record,
+        answers,
+        risk=0.123456789,
+        origin=ORIGIN,
+        classified_at=ARRIVED,
+        taxonomy=TAXONOMY,
+    )
+
+
+def test_a_news_document() -> None:
+    answers = classified(TAXONOMY, Kind.NEWS, "negative", "financials")
+    assert written(as_bytes(news(symbols=["HBK"])), Kind.NEWS, answers) == {
+        "id": "wire-1",
+        "published_at": "2026-11-22T06:09:58.000Z",
+        "headline": "Harbour Bank halts withdrawals",
+        "source": "wire",
+        "symbols": ["HBK"],
+        "sentiment": {"label": "negative", "confidence": 1.0, "value": -1.0},
+        "topic": {"label": "financials", "confidence": 1.0},
+        "risk": 0.123457,
+        "flags": [],
+        "model_version": "0123456789ab",
+        "classified_at": "2026-11-22T06:10:00.000Z",
+        "origin": {"topic": "ns-financial-news", "partition": 2, "offset": 17},
+    }
+
+
+def test_a_message_document() -> None:
+    answers = classified(TAXONOMY, Kind.MESSAGE, "compromised_card", "fear", truncated=True)
+    assert written(as_bytes(message(language="en")), Kind.MESSAGE, answers) == {
+        "id": "m-1",
+        "sent_at": "2026-11-22T06:09:58.250Z",
+        "customer_id": "c-7",
+        "channel": "chat",
+        "text": "Somebody paid with my card and it was not me.",
+        "language": "en",
+        "sentiment": {"label": "negative", "confidence": 1.0, "value": -1.0},
+        "intent": {"label": "compromised_card", "confidence": 1.0},
+        "emotion": {"label": "fear", "confidence": 1.0},
+        "risk": 0.123457,
+        "flags": ["truncated"],
+        "model_version": "0123456789ab",
+        "classified_at": "2026-11-22T06:10:00.000Z",
+        "origin": {"topic": "ns-financial-news", "partition": 2, "offset": 17},
+    }
+
+
+@pytest.mark.parametrize(
+    ("event_time", "name"),
+    [
+        (ARRIVED, "ns-financial-news-2026.11"),
+        (datetime(2026, 1, 1, tzinfo=UTC), "ns-financial-news-2026.01"),
+        (
+            datetime(2026, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=1))),
+            "ns-financial-news-2025.12",
+        ),
+    ],
+)
+def test_the_index_is_the_month_in_utc(event_time: datetime, name: str) -> None:
+    assert index_name("ns-", "financial-news", event_time) == name
+    assert index_name("", "financial-news", event_time) == name.removeprefix("ns-")
+
+
+def test_a_redelivered_alert_changes_nothing() -> None:
+    raised = alert()
+    write = alert_write(raised, "ns-")
+    assert write.index == "ns-alerts-2026.11"
+    assert write.id == raised.id
+    assert write.doc == {"id": raised.id}
+    assert write.upsert == raised.as_dict()
+
+
+def test_a_resolved_alert_changes_its_status_and_no_more() -> None:
+    write = resolved_write(alert(), "")
+    assert write.index == "alerts-2026.11"
+    assert write.doc == {"status": "resolved"}
+    assert write.upsert == {**alert().as_dict(), "status": "resolved"}
