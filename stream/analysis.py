@@ -7,14 +7,14 @@ from schemas.documents import Origin, Write, document, index_name
 from schemas.predictions import Classification
 from schemas.taxonomy import Taxonomy
 from stream.alerts import Judged
-from stream.events import Event, Finding
+from stream.events import AnalysedEvent, Event
 from stream.risk import RiskModel
 from stream.rules import RuleBook
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Makes findings of events; pure but for the clock that stamps `classified_at`."""
+    """Analyses events; pure but for the clock that stamps `classified_at`."""
 
     risk: RiskModel
     rules: RuleBook
@@ -22,10 +22,10 @@ class Analysis:
     prefix: str
     alert_max_age_seconds: float
 
-    def finding(self, event: Event, classification: Classification) -> Finding:
+    def analysed(self, event: Event, classification: Classification) -> AnalysedEvent:
         """What the sinks are to hold of an event."""
         risk = self.risk.score(event.record, classification)
-        return Finding(
+        return AnalysedEvent(
             event=event,
             write=self._write(event, classification, risk),
             judged=self._judged(event, classification, risk),

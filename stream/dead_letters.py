@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.dead_letters import DeadLetter
+from stream.brokers import send
 from stream.clients import kafka_options
 from stream.retry import pauses
 from stream.settings import Settings
@@ -42,12 +43,7 @@ class DeadLetterWriter:
     async def _send(self, letters: Sequence[DeadLetter]) -> None:
         producer = await self._started()
         confirmations = [
-            await producer.send(
-                self._topic,
-                value=letter.value,
-                key=letter.key,
-                headers=letter.headers(),
-            )
+            await send(producer, self._topic, letter.key, letter.value, letter.headers())
             for letter in map(DeadLetter.fitted, letters)
         ]
         await asyncio.gather(*confirmations)

@@ -57,8 +57,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What the analysis made of an event: its document, and what Redis is to judge."""
+class AnalysedEvent:
+    """An event with its document and with what Redis is to judge."""
 
     event: Event
     write: Write
@@ -67,8 +67,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Batch:
-    """Findings that go through the sinks together, with the alerts that Redis answered."""
+    """Events that go through the sinks together, with the alerts that Redis answered."""
 
-    findings: list[Finding]
+    events: list[AnalysedEvent]
     raised: list[Alert] = field(default_factory=list)
     resolved: list[Alert] = field(default_factory=list)

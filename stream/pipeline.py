@@ -142,17 +142,17 @@ class Pipeline:
             self._crash(error)
 
     async def _classify(self) -> None:
-        """The model's stage; it also makes the findings."""
+        """The model's stage, with the analysis of its answers."""
         while True:
             events = await self._batcher.next_batch()
             with self._metrics.stage("classify"):
                 classified = await self._classifications(events)
             with self._metrics.stage("analyse"):
-                findings = [self._parts.analysis.finding(*pair) for pair in classified]
+                analysed = [self._parts.analysis.analysed(*pair) for pair in classified]
             self._metrics.batch_records.observe(len(classified))
             self._metrics.batch_tokens.observe(sum(answer.tokens for _, answer in classified))
-            if findings:
-                await self._classified.put(Batch(findings))
+            if analysed:
+                await self._classified.put(Batch(analysed))
 
     async def _classifications(self, events: Sequence[Event]) -> list[tuple[Event, Classification]]:
         """Classify; a batch on which the model raises is halved down to the culprit."""
@@ -189,11 +189,11 @@ class Pipeline:
                 verdict = await self._verdict(batch)
             batch.raised = [alert for alerts in verdict.raised for alert in alerts]
             batch.resolved = list(verdict.resolved)
-            if batch.findings or batch.resolved:
+            if batch.events or batch.resolved:
                 await self._alerted.put(batch)
 
     async def _verdict(self, batch: Batch) -> Verdict:
-        events = [finding.judged for finding in batch.findings]
+        events = [analysed.judged for analysed in batch.events]
         async for attempt in pauses():
             now = datetime.now(UTC)
             try:
@@ -219,7 +219,7 @@ class Pipeline:
 
     async def _written(self, batch: Batch) -> dict[int, Rejection]:
         writes = [
-            *(finding.write for finding in batch.findings),
+            *(analysed.write for analysed in batch.events),
             *(alert_write(alert, self._prefix) for alert in batch.raised),
             *(resolved_write(alert, self._prefix) for alert in batch.resolved),
         ]
@@ -236,8 +236,8 @@ class Pipeline:
             logger.warning("Redis did not take that alerts are settled: %s", error)
 
     def _finish_batch(self, batch: Batch, rejections: dict[int, Rejection]) -> None:
-        for position, finding in enumerate(batch.findings):
-            event = finding.event
+        for position, analysed in enumerate(batch.events):
+            event = analysed.event
             rejection = rejections.get(position)
             if rejection:
                 reason = Reason.REJECTED_BY_INDEX
@@ -245,7 +245,7 @@ class Pipeline:
             else:
                 self._metrics.documents.labels(event.record.kind.stream).inc()
                 self._finish(event.incoming, event.ticket)
-        for position in rejections.keys() - range(len(batch.findings)):
+        for position in rejections.keys() - range(len(batch.events)):
             logger.error("the index refused an alert: %s", rejections[position].message)
 
     async def _bury(self) -> None:

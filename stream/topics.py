@@ -5,21 +5,16 @@ and leaves what exists as its owner configured it (`doctor` says what deserves a
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import (
-    KafkaConnectionError,
-    KafkaError,
-    TopicAlreadyExistsError,
-    for_code,
-)
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from schemas.errors import ServerUnavailable
 from schemas.sources import Source, load_sources
-from stream.clients import kafka_options, make_elasticsearch
+from stream.brokers import broker_admin
+from stream.clients import make_elasticsearch
 from stream.elastic import install_templates
 from stream.settings import Settings
 
@@ -27,8 +22,6 @@ MEBIBYTE = 1024 * 1024
 DAY_MILLISECONDS = 24 * 3600 * 1000
 DEAD_LETTER_DAYS = 30
 METADATA_WAIT_SECONDS = 30
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +70,12 @@ async def initialise(settings: Settings) -> list[str]:
 
 
 async def _create_topics(settings: Settings, wanted: Sequence[TopicPlan]) -> list[str]:
-    admin = AIOKafkaAdminClient(**kafka_options(settings))
-    try:
-        await admin.start()
+    async with broker_admin(settings) as admin:
         names = [settings.topic(plan.name) for plan in wanted]
         existing = set(await admin.list_topics())
         missing = [plan for plan in wanted if settings.topic(plan.name) not in existing]
         created = await _create(admin, missing, settings)
         await _until_visible(admin, names)
-    except KafkaError as error:
-        raise ServerUnavailable(
-            f"Kafka at {settings.kafka} does not answer as it should: {describe(error)}"
-        ) from error
-    finally:
-        await admin.close()
     return [f"topic {name}: {'created' if name in created else 'exists'}" for name in names]
 
 
@@ -140,10 +125,3 @@ def _is_led(topic: dict[str, object]) -> bool:
         and bool(partitions)
         and all(partition["leader"] >= 0 for partition in partitions)
     )
-
-
-def describe(error: KafkaError) -> str:
-    """One plain clause for an error of the Kafka client."""
-    if isinstance(error, KafkaConnectionError):
-        return "no broker could be reached"
-    return str(error) or type(error).__name__

@@ -209,3 +209,5 @@ def _set_up_logging(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # One line a request is too much, and says nothing that the metrics do not.
+    logging.getLogger("elastic_transport").setLevel(logging.WARNING)
