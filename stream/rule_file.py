@@ -207,8 +207,9 @@ def _check_window(place: _Place, rule: Rule) -> None:
 def _check_reason(place: _Place, rule: Rule) -> None:
     try:
         parts = list(Formatter().parse(rule.reason))
-    except ValueError as error:
-        raise place.document.error(str(error), (place.number, "reason")) from None
+    except ValueError:
+        reason = "a brace stands alone: write a field as {risk}, a brace itself as {{"
+        raise place.document.error(reason, (place.number, "reason")) from None
     for _, field, layout, conversion in parts:
         if field is not None:
             place.check_known(field, fields_of(rule), "field of this reason", "reason")
