@@ -78,7 +78,7 @@ def _pump(
         # An exception that leaves an agent stalls its partitions or loses records: a bug ends
         # the worker instead, which starts again from the committed offsets.
         try:
-            async for event in stream.noack().events():
+            async for event in stream.noack().events():  # type: ignore[attr-defined]
                 await submit(_incoming(event, source))
         except Exception as error:
             await app.crash(error)

@@ -68,9 +68,13 @@ class Runtime(Service):
         )
         self._pipeline = Pipeline(settings, parts, self._crash_app)
         attach_sources(app, sources, settings, self._pipeline.submit)
-        app.on_partitions_assigned.connect(self._on_assigned, weak=False)
-        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
-        app.on_before_shutdown.connect(self._on_before_shutdown, weak=False)
+        handlers: tuple[tuple[Any, Callable[..., Any]], ...] = (
+            (app.on_partitions_assigned, self._on_assigned),
+            (app.on_partitions_revoked, self._on_revoked),
+            (app.on_before_shutdown, self._on_before_shutdown),
+        )
+        for signal, handler in handlers:
+            signal.connect(handler, weak=False)
 
     async def on_start(self) -> None:
         """Answer probes at once, wait until the servers are there, then take records."""
@@ -107,15 +111,16 @@ class Runtime(Service):
     def _crash_app(self, error: BaseException) -> None:
         self.add_future(self._app.crash(error))
 
-    async def _on_assigned(self, _: object, assigned: set[TP], **__: object) -> None:
-        self._assigned = set(assigned)
+    async def _on_assigned(self, _: Any, *assigned: set[TP], **__: Any) -> None:
+        self._assigned = set().union(*assigned)
         self._metrics.consumer_lag.clear()
 
-    async def _on_revoked(self, _: object, revoked: set[TP], **__: object) -> None:
-        self._assigned -= revoked
+    async def _on_revoked(self, _: Any, *__: set[TP], **___: Any) -> None:
+        # Rebalances are eager: every partition is revoked before any is assigned.
+        self._assigned = set()
         self._pipeline.forget()
 
-    async def _on_before_shutdown(self, _: object, **__: object) -> None:
+    async def _on_before_shutdown(self, _: Any, *__: Any, **___: Any) -> None:
         await self._pipeline.drain(self._settings.drain_seconds)
 
     def _checks(self) -> Mapping[str, bool]:

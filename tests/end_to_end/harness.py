@@ -230,7 +230,7 @@ async def alert_entries(settings: Settings) -> list[Alert]:
     """Every entry of the alert stream, in order."""
     redis = make_redis(settings)
     try:
-        entries = await redis.xrange(f"{settings.prefix}bellwether:alerts")
+        entries: Any = await redis.xrange(f"{settings.prefix}bellwether:alerts")
         return [Alert.from_json(fields[b"alert"]) for _, fields in entries]
     finally:
         await redis.aclose()
