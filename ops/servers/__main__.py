@@ -1,21 +1,25 @@
-"""``python -m ops.servers up|down|status``: the local servers of a home folder."""
+"""``python -m ops.servers up|down|status``: the local servers of BELLWETHER_HOME.
+
+A server whose address is set (BELLWETHER_KAFKA, BELLWETHER_REDIS, BELLWETHER_ELASTICSEARCH) and
+that lives elsewhere, or answers there already, is left to its owner.
+"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ops.servers import distributions
 from ops.servers.errors import ServerError
-from ops.servers.home import KINDS, Home
+from ops.servers.home import Home
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when done, 1 with a plain sentence on stderr."""
     options = _parser().parse_args(arguments)
-    addresses = {kind.setting: getattr(options, kind.setting) for kind in KINDS}
+    given = {"BELLWETHER_HOME": options.home} if options.home else {}
     try:
-        return _run(options.command, Home(options.home, addresses))
+        return _run(options.command, Home.of({**os.environ, **given}))
     except ServerError as error:
         print(error, file=sys.stderr)
         return 1
@@ -37,11 +41,9 @@ def _run(command: str, home: Home) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ops.servers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ops.servers")
     parser.add_argument("command", choices=("up", "down", "status", "checksums"))
-    parser.add_argument("--home", type=Path, default=Path(".bellwether"), help="their folder")
-    for kind in KINDS:
-        parser.add_argument(f"--{kind.setting}", default="", help=f"value of {kind.variable}")
+    parser.add_argument("--home", help="their folder; default: BELLWETHER_HOME or .bellwether")
     return parser
 
 

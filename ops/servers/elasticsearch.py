@@ -15,12 +15,13 @@ from pathlib import Path
 from ops.servers import distributions
 from ops.servers.errors import ServerError
 from ops.servers.ports import HOST, free_port
-from ops.servers.server import Server, Tls, local, write_private
+from ops.servers.server import Server, Tls, compiler_options, local, write_private
 
 DEFAULT_PORT = 9200
 NOBODY = 65534
-# Elasticsearch refuses to run as root; the capability lets the other user read a checkout or a
-# cache under a home folder of mode 700.
+# Elasticsearch refuses to run as root. The capability lets the other user into a checkout and a
+# cache under root's own home folder; the secure bit lets it keep the capability when it asks
+# whether it may read a file, access(2).
 AS_NOBODY = (
     "setpriv",
     "--securebits=+no_setuid_fixup",
@@ -52,10 +53,12 @@ class Elasticsearch(Server):
         port: int | None = None,
         *,
         heap_mb: int = 1024,
+        long_running: bool = False,
         user: User | None = None,
         tls: Tls | None = None,
     ) -> None:
         super().__init__(folder, tls.port if tls else port or free_port())
+        self._compiler = compiler_options(long_running)
         self._heap_mb = heap_mb
         self._user = user
         self._tls = tls
@@ -75,13 +78,13 @@ class Elasticsearch(Server):
         shutil.copytree(source, self._config, dirs_exist_ok=True)
         for name in ("data", "logs", "tmp"):
             (self.folder / name).mkdir(exist_ok=True)
-        heap = f"-Xms{self._heap_mb}m\n-Xmx{self._heap_mb}m\n-Xlog:disable\n"
-        write_private(self._config / "jvm.options.d/heap.options", heap)
+        options = [f"-Xms{self._heap_mb}m", f"-Xmx{self._heap_mb}m", "-Xlog:disable"]
+        java = "\n".join([*options, *self._compiler]) + "\n"
+        write_private(self._config / "jvm.options.d/ours.options", java)
         settings = self._settings() | self._security()
         write_private(self._config / "elasticsearch.yml", _as_yaml(settings))
         if self._user and not (self._config / "users").read_text():
             self._run("elasticsearch-users", "useradd", *_words(self._user))
-        _give_to_nobody(self.folder)
 
     def _settings(self) -> dict[str, object]:
         return {
@@ -180,10 +183,3 @@ def _words(user: User) -> tuple[str, ...]:
 def _as_yaml(settings: Mapping[str, object]) -> str:
     """JSON scalars are YAML scalars."""
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
-
-
-def _give_to_nobody(folder: Path) -> None:
-    if os.geteuid() != 0:
-        return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)

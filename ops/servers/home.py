@@ -36,12 +36,17 @@ class Kind:
 
 
 KINDS = (
-    Kind("kafka", kafka.DEFAULT_PORT, Kafka, kafka.serves),
+    Kind(
+        "kafka",
+        kafka.DEFAULT_PORT,
+        lambda folder, port: Kafka(folder, port, long_running=True),
+        kafka.serves,
+    ),
     Kind("redis", redis.DEFAULT_PORT, Redis, lambda port: bool(redis.ask(port))),
     Kind(
         "elasticsearch",
         elasticsearch.DEFAULT_PORT,
-        Elasticsearch,
+        lambda folder, port: Elasticsearch(folder, port, long_running=True),
         lambda port: elasticsearch.ask(port, "/_cluster/health") is not None,
     ),
 )
@@ -63,6 +68,12 @@ class Home:
         self.folder = folder.resolve()
         self._given = {name: value for name, value in (addresses or {}).items() if value}
         self._say = say
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], say: Callable[[str], None] = print) -> "Home":
+        """The home that the BELLWETHER_ variables of an environment name."""
+        addresses = {kind.setting: environment.get(kind.variable, "") for kind in KINDS}
+        return cls(Path(environment.get("BELLWETHER_HOME") or ".bellwether"), addresses, say)
 
     @property
     def environment_file(self) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ops.servers import distributions
 from ops.servers.errors import ServerError
 from ops.servers.ports import HOST, free_port
-from ops.servers.server import Server, Tls, local, write_private
+from ops.servers.server import Server, Tls, compiler_options, local, write_private
 
 DEFAULT_PORT = 9092
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -42,11 +42,13 @@ class Kafka(Server):
         port: int | None = None,
         *,
         heap_mb: int = 384,
+        long_running: bool = False,
         tls: Tls | None = None,
         sasl: Sasl | None = None,
     ) -> None:
         super().__init__(folder, port or free_port())
         self._heap_mb = heap_mb
+        self._compiler = compiler_options(long_running)
         self._tls = tls
         self._sasl = sasl
         if (tls is None) != (sasl is None):
@@ -94,6 +96,7 @@ class Kafka(Server):
             "-Xms64m",
             f"-Xmx{self._heap_mb}m",
             "-XX:+UseSerialGC",
+            *self._compiler,
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",

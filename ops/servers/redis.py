@@ -88,11 +88,12 @@ class Redis(Server):
 def ask(port: int, password: str | None = None, tls: ssl.SSLContext | None = None) -> bytes:
     """What a Redis on the port says to PING; empty where nothing answers."""
     request = f"AUTH {password}\r\n" if password else ""
+    answer = bytearray()
     with contextlib.suppress(OSError), _connect(port, tls) as connection:
-        connection.sendall(f"{request}PING\r\n".encode())
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(256), b""))
-    return b""
+        connection.sendall(f"{request}PING\r\nQUIT\r\n".encode())
+        while part := connection.recv(256):
+            answer += part
+    return bytes(answer)
 
 
 def _connect(port: int, tls: ssl.SSLContext | None) -> socket.socket:

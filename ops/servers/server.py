@@ -132,3 +132,11 @@ def write_private(file: Path, text: str) -> None:
 def local(port: int) -> str:
     """The loopback address of a port."""
     return f"{HOST}:{port}"
+
+
+def compiler_options(long_running: bool) -> tuple[str, ...]:
+    """Java options; a short run does without the optimising compiler and starts in half the time.
+
+    Elasticsearch's start takes 11 instead of 20 seconds of processor time.
+    """
+    return () if long_running else ("-XX:TieredStopAtLevel=1",)

@@ -1,9 +1,14 @@
-"""What the Debian system must have; installed by apt where that is allowed."""
+"""What the Debian system must have; installed by apt where that is allowed.
+
+``python -m ops.servers.system NEED...`` does the same from a Makefile.
+"""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,18 +20,19 @@ PACKAGES = {
     "mvn": "maven",
     "redis-server": "redis-server",
     "setpriv": "util-linux",
+    "venv": f"python{sys.version_info.major}.{sys.version_info.minor}-venv",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 SYSTEMD = Path("/run/systemd/system")
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300")
 
 
-def require(*commands: str, say: Callable[[str], None] = print) -> None:
-    """Make sure that the commands exist; install their packages as root on Debian.
+def require(*needs: str, say: Callable[[str], None] = print) -> None:
+    """Make sure that the commands (or venv) exist; install their packages as root on Debian.
 
     Raises ServerError with the exact command to type where they may not be installed from here.
     """
-    packages = sorted({PACKAGES[command] for command in commands if not shutil.which(command)})
+    packages = sorted({PACKAGES[need] for need in needs if not _present(need)})
     if not packages:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -41,6 +47,12 @@ def require(*commands: str, say: Callable[[str], None] = print) -> None:
     if "redis-server" in packages and SYSTEMD.exists():
         # The package's own service would hold the default port after the next boot.
         subprocess.run(["systemctl", "disable", "--now", "redis-server"], check=False)
+
+
+def _present(need: str) -> bool:
+    if need == "venv":  # Debian's Python comes without what a virtual environment is made with
+        return importlib.util.find_spec("ensurepip") is not None
+    return shutil.which(need) is not None
 
 
 def _apt(*arguments: str) -> None:
@@ -64,3 +76,17 @@ def _no_service_starts() -> Iterator[None]:
         yield
     finally:
         POLICY.unlink()
+
+
+def main() -> int:
+    """Exit code 1, with what to type, where something lacks and may not be installed."""
+    try:
+        require(*sys.argv[1:])
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
