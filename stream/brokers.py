@@ -1,0 +1,134 @@
+"""Reaching the brokers for an operator: soon, or with the reason why not."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
+
+from schemas.errors import BellwetherError, ServerUnavailable
+from stream.clients import kafka_options
+from stream.settings import Settings
+
+CONNECT_SECONDS = 5.0
+# What the framing of a record adds to its key and value, generously.
+FRAMING_BYTES = 512
+_BATCH_BYTES = 256 * 1024
+_LINGER_MILLISECONDS = 5
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class _LastWords(logging.Handler):
+    """Keeps the last complaint of the Kafka client, which its exceptions leave out."""
+
+    text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        arguments = record.args
+        if isinstance(arguments, tuple) and arguments:
+            self.text = str(arguments[-1])
+
+
+@contextmanager
+def told_plainly(settings: Settings) -> Iterator[None]:
+    """Turn whatever the Kafka client raises into ServerUnavailable with one plain sentence."""
+    logger, last_words = logging.getLogger("aiokafka"), _LastWords(logging.WARNING)
+    logger.addHandler(last_words)
+    try:
+        yield
+    except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+        reason = last_words.text or str(error) or "no answer in time"
+        raise ServerUnavailable(
+            f"Kafka at {settings.kafka} does not serve us: {reason}. Is it up (`make up`), and are "
+            "BELLWETHER_KAFKA and the security settings beside it right?"
+        ) from error
+    finally:
+        logger.removeHandler(last_words)
+
+
+@asynccontextmanager
+async def broker_admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client. Raises ServerUnavailable within CONNECT_SECONDS."""
+    timeout = int(CONNECT_SECONDS * 1000)
+    with told_plainly(settings):
+        admin = AIOKafkaAdminClient(**kafka_options(settings), request_timeout_ms=timeout)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+@asynccontextmanager
+async def confirmed_producer(
+    settings: Settings, max_value_bytes: int
+) -> AsyncIterator[AIOKafkaProducer]:
+    """A connected producer whose confirmations mean that every replica has the record, once."""
+    with told_plainly(settings):
+        producer = AIOKafkaProducer(
+            **kafka_options(settings),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=_LINGER_MILLISECONDS,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=max_value_bytes + FRAMING_BYTES,
+        )
+        try:
+            await producer.start()
+            yield producer
+        finally:
+            await producer.stop()
+
+
+async def send(
+    producer: AIOKafkaProducer,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers = (),
+) -> asyncio.Future[RecordMetadata]:
+    """Hand a record over; the future is the brokers' confirmation. Key and value may be null."""
+    confirmation: asyncio.Future[RecordMetadata]
+    if key is None and value is None:  # `producer.send` refuses this, though Kafka does not
+        await producer.partitions_for(topic)
+        batch = producer.create_batch()
+        batch.append(timestamp=None, key=None, value=None, headers=list(headers))
+        confirmation = await producer.send_batch(batch, topic, partition=0)
+    else:
+        confirmation = await producer.send(topic, value=value, key=key, headers=list(headers))
+    return confirmation
+
+
+async def topic_configs(
+    admin: AIOKafkaAdminClient, topics: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Topic → setting → value; without the topics whose settings we may not read."""
+    if not topics:
+        return {}
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+    responses = await admin.describe_configs(wanted)
+    return {
+        name: {entry[0]: entry[1] for entry in entries}
+        for response in responses
+        for code, _, _, name, entries in response.resources
+        if code == 0
+    }
+
+
+async def max_value_bytes(settings: Settings, topic: str, default: int = 1 << 20) -> int:
+    """The largest value that an existing topic takes.
+
+    Raises BellwetherError when there is no such topic, ServerUnavailable when Kafka is away.
+    """
+    async with broker_admin(settings) as admin:
+        if topic not in await admin.list_topics():
+            raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
+        configs = await topic_configs(admin, [topic])
+    return int(configs.get(topic, {}).get("max.message.bytes", default)) - FRAMING_BYTES

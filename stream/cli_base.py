@@ -1,0 +1,69 @@
+"""What all commands share: exit codes, the --json option, settings, words for failure."""
+
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from schemas.errors import BellwetherError
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+Answer = TypeVar("Answer")
+Command = TypeVar("Command", bound=Callable[..., None])
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def operator_settings() -> "Settings":
+    """The settings, for commands that speak by their exceptions: their clients' logs are left out.
+
+    Raises ConfigurationError.
+    """
+    from stream.settings import load_settings
+
+    for name in ("aiokafka", "elastic_transport", "elasticsearch", "redis"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    return load_settings()
+
+
+def fail(error: BellwetherError, code: int) -> NoReturn:
+    """Say in one line what went wrong, and exit."""
+    print(f"bellwether: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def flush() -> None:
+    """A reader that has gone away (`| head`) is no reason for a complaint at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Do it to its end; asyncio is imported late, for the sake of a quick help."""
+    import asyncio
+
+    return asyncio.run(work)
+
+
+def explained(command: Command) -> Command:
+    """Join the lines of each paragraph of the docstring, so that help is wrapped to the terminal.
+
+    Paragraphs that begin with \\b, the examples, keep their lines.
+    """
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    command.__doc__ = "\n\n".join(
+        paragraph if paragraph.startswith("\b") else paragraph.replace("\n", " ")
+        for paragraph in paragraphs
+    )
+    return command

@@ -1,0 +1,86 @@
+"""Reads the dead-letters topic from its beginning to its end of now."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from schemas.dead_letters import DeadLetter
+from schemas.errors import BellwetherError, RecordRejected
+from stream.brokers import told_plainly
+from stream.clients import kafka_options
+from stream.settings import Settings
+
+TOPIC = "dead-letters"
+FETCH_BYTES = 8 << 20
+FETCH_RECORDS = 500
+POLL_MILLISECONDS = 500
+SILENCE_SECONDS = 20.0
+
+Ends = dict[TopicPartition, int]
+
+
+async def read_dead_letters(settings: Settings) -> AsyncIterator[DeadLetter | None]:
+    """Every letter, copies too, partition by partition in order; None for what is no dead letter.
+
+    Without a consumer group: reading leaves no trace. Memory is bounded by the fetch. Raises
+    ServerUnavailable, and BellwetherError when there is no such topic.
+    """
+    topic = settings.topic(TOPIC)
+    with told_plainly(settings):
+        consumer = AIOKafkaConsumer(
+            **kafka_options(settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        try:
+            await consumer.start()
+            ends = await _assign(consumer, topic)
+            while ends:
+                for record in await _fetch(consumer, ends):
+                    yield _letter(record)
+        finally:
+            await consumer.stop()
+
+
+async def _assign(consumer: AIOKafkaConsumer, topic: str) -> Ends:
+    """Take every partition from its beginning; answers the ends of those that hold something."""
+    if topic not in await consumer.topics():
+        raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
+    partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
+    begins = await consumer.beginning_offsets(partitions)
+    ends: Ends = await consumer.end_offsets(partitions)
+    filled = {part: end for part, end in ends.items() if begins[part] < end}
+    if filled:
+        consumer.assign(list(filled))
+        await consumer.seek_to_beginning()
+    return filled
+
+
+async def _fetch(consumer: AIOKafkaConsumer, ends: Ends) -> Sequence[ConsumerRecord]:
+    """The next records before the ends; strikes out of `ends` the partitions read so far."""
+    async with asyncio.timeout(SILENCE_SECONDS):
+        found: dict[TopicPartition, list[ConsumerRecord]] = {}
+        while not found and ends:
+            found = await consumer.getmany(
+                *ends, timeout_ms=POLL_MILLISECONDS, max_records=FETCH_RECORDS
+            )
+            bounds = dict(ends)
+            for partition in bounds:
+                if await consumer.position(partition) >= bounds[partition]:
+                    del ends[partition]
+    return [
+        record
+        for partition, records in found.items()
+        for record in records
+        if record.offset < bounds[partition]
+    ]
+
+
+def _letter(record: ConsumerRecord) -> DeadLetter | None:
+    try:
+        return DeadLetter.from_kafka(record.key, record.value, record.headers)
+    except RecordRejected:
+        return None

@@ -1,0 +1,96 @@
+"""Examines everything the service stands on and says, one line each, what is wrong and what to do.
+
+The parts are examined at the same time and each for a few seconds at most, so that a server that
+is away costs no more than that.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from schemas.errors import BellwetherError
+from schemas.sources import load_sources
+from schemas.taxonomy import load_taxonomy
+from stream.elasticsearch_checks import check_elasticsearch
+from stream.findings import Finding, Level, Report
+from stream.kafka_checks import check_kafka
+from stream.redis_checks import check_redis
+from stream.risk import RiskModel
+from stream.rules import RuleBook
+from stream.settings import Settings
+
+SERVER_SECONDS = 8.0
+MODEL_SECONDS = 60.0
+
+Check = Callable[[Settings, Report], Awaitable[None]]
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Everything found, server by server; raises nothing for what is wrong with one."""
+    found = await asyncio.gather(
+        _bounded("Kafka", check_kafka, settings, SERVER_SECONDS),
+        _bounded("Redis", check_redis, settings, SERVER_SECONDS),
+        _bounded("Elasticsearch", check_elasticsearch, settings, SERVER_SECONDS),
+        _bounded("files", _check_files, settings, SERVER_SECONDS),
+        _bounded("model", _check_model, settings, MODEL_SECONDS),
+    )
+    return [finding for report in found for finding in report.findings]
+
+
+def is_well(findings: Iterable[Finding]) -> bool:
+    """Whether the service can work; warnings are allowed."""
+    return all(finding.level is not Level.WRONG for finding in findings)
+
+
+async def _bounded(part: str, check: Check, settings: Settings, seconds: float) -> Report:
+    report = Report(part)
+    try:
+        async with asyncio.timeout(seconds):
+            await check(settings, report)
+    except TimeoutError:
+        report.wrong(f"no answer within {seconds:g} s", "see whether it is busy or stopped")
+    except BellwetherError as error:
+        report.wrong(str(error), "correct the setting or the file")
+    except Exception as error:  # whatever is wrong with one part, the others are told
+        report.wrong(f"cannot be examined: {type(error).__name__}: {error}", "see what it says")
+    return report
+
+
+async def _check_files(settings: Settings, report: Report) -> None:
+    try:
+        taxonomy = load_taxonomy(settings.taxonomy)
+    except BellwetherError as error:
+        report.wrong(str(error), "correct the file, or unset BELLWETHER_TAXONOMY")
+        return
+    loaders: dict[str, Callable[[], object]] = {
+        "sources": lambda: load_sources(settings.sources),
+        "rules": lambda: RuleBook.load(settings.rules, taxonomy),
+        "risk": lambda: RiskModel.load(settings.risk, taxonomy),
+    }
+    good = ["taxonomy"]
+    for name, load in loaders.items():
+        try:
+            load()
+            good.append(name)
+        except BellwetherError as error:
+            report.wrong(str(error), f"correct the file, or unset BELLWETHER_{name.upper()}")
+    report.fine(f"{', '.join(good)}: read and understood")
+
+
+async def _check_model(settings: Settings, report: Report) -> None:
+    try:
+        said = await asyncio.to_thread(_load_model, settings)
+    except BellwetherError as error:
+        report.wrong(str(error), "set BELLWETHER_MODEL and BELLWETHER_DEVICE right, or unset them")
+    else:
+        report.fine(said)
+
+
+def _load_model(settings: Settings) -> str:
+    """Load it as a worker does, which rechecks hashes and probe texts."""
+    from models.classifier import Classifier
+
+    taxonomy = load_taxonomy(settings.taxonomy)
+    classifier = Classifier.load(
+        settings.model, taxonomy=taxonomy, device=settings.device, threads=1
+    )
+    return f"version {classifier.version} loads, window of {classifier.window_tokens} tokens"
