@@ -106,6 +106,19 @@ async def send(
     return confirmation
 
 
+async def partitions_of(settings: Settings, topic: str) -> list[int]:
+    """The partitions of an existing topic; a consumer knows them only of what it subscribes to.
+
+    Raises BellwetherError when there is no such topic, ServerUnavailable when Kafka is away.
+    """
+    async with broker_admin(settings) as admin:
+        described = await admin.describe_topics([topic])
+    found = [partition["partition"] for entry in described for partition in entry["partitions"]]
+    if not found:
+        raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
+    return sorted(found)
+
+
 async def topic_configs(
     admin: AIOKafkaAdminClient, topics: Sequence[str]
 ) -> dict[str, dict[str, str]]:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from schemas.dead_letters import DeadLetter
-from schemas.errors import BellwetherError, RecordRejected
-from stream.brokers import told_plainly
+from schemas.errors import RecordRejected
+from stream.brokers import partitions_of, told_plainly
 from stream.clients import kafka_options
 from stream.settings import Settings
 
@@ -27,6 +27,7 @@ async def read_dead_letters(settings: Settings) -> AsyncIterator[DeadLetter | No
     ServerUnavailable, and BellwetherError when there is no such topic.
     """
     topic = settings.topic(TOPIC)
+    partitions = [TopicPartition(topic, number) for number in await partitions_of(settings, topic)]
     with told_plainly(settings):
         consumer = AIOKafkaConsumer(
             **kafka_options(settings),
@@ -37,7 +38,7 @@ async def read_dead_letters(settings: Settings) -> AsyncIterator[DeadLetter | No
         )
         try:
             await consumer.start()
-            ends = await _assign(consumer, topic)
+            ends = await _assign(consumer, partitions)
             while ends:
                 for record in await _fetch(consumer, ends):
                     yield _letter(record)
@@ -45,11 +46,8 @@ async def read_dead_letters(settings: Settings) -> AsyncIterator[DeadLetter | No
             await consumer.stop()
 
 
-async def _assign(consumer: AIOKafkaConsumer, topic: str) -> Ends:
+async def _assign(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> Ends:
     """Take every partition from its beginning; answers the ends of those that hold something."""
-    if topic not in await consumer.topics():
-        raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
-    partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
     begins = await consumer.beginning_offsets(partitions)
     ends: Ends = await consumer.end_offsets(partitions)
     filled = {part: end for part, end in ends.items() if begins[part] < end}

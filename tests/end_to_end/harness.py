@@ -23,6 +23,7 @@ from schemas.alerts import Alert
 from schemas.dead_letters import DeadLetter
 from stream.brokers import send
 from stream.clients import kafka_options, make_elasticsearch, make_redis
+from stream.dead_letter_reader import read_dead_letters
 from stream.settings import Settings
 
 READY_SECONDS = 60.0
@@ -199,31 +200,9 @@ async def _hits(client: AsyncElasticsearch, alias: str, source: bool = False) ->
 
 async def dead_letters(settings: Settings) -> dict[tuple[str, int, int], DeadLetter]:
     """The dead letters by identity; copies fall together."""
-    consumer = AIOKafkaConsumer(
-        **kafka_options(settings),
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=6 * 1024 * 1024,
-    )
-    await consumer.start()
-    letters: dict[tuple[str, int, int], DeadLetter] = {}
-    try:
-        topic = settings.topic("dead-letters")
-        await consumer.topics()  # without it the client knows nothing of this topic
-        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        waiting = {tp for tp in partitions if ends[tp] > 0}
-        while waiting:
-            for messages in (await consumer.getmany(timeout_ms=500)).values():
-                for message in messages:
-                    letter = DeadLetter.from_kafka(message.key, message.value, message.headers)
-                    letters[letter.identity] = letter
-            waiting = {tp for tp in waiting if await consumer.position(tp) < ends[tp]}
-    finally:
-        # A consumer that is stopped before its own tasks ran once raises CancelledError.
-        await asyncio.sleep(0)
-        await consumer.stop()
-    return letters
+    letters = [letter async for letter in read_dead_letters(settings)]
+    assert None not in letters
+    return {letter.identity: letter for letter in letters if letter}
 
 
 async def alert_entries(settings: Settings) -> list[Alert]:
