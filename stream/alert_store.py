@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
@@ -44,6 +44,7 @@ _BLOCK_MS = 1000  # well under every socket timeout
 _PAGE = 500
 _LONGEST_PAUSE_SECONDS = 1.0
 _FILLED_BY_THE_SCRIPT = {"status", "reason", "count", "event_ids"}
+_T = TypeVar("_T")
 _ALERTS = TypeAdapter(tuple[Alert, ...])
 
 
@@ -119,9 +120,7 @@ class AlertStore:
         deleted = {_text(alert) for alert in gone} | await self._delete_entries(stream, set(ids))
         for page in _pages(ids):
             await self._redis.delete(*(self._outcome_key(stream, event_id) for event_id in page))
-        async for window in self._redis.scan_iter(f"{self._root}window:*", count=_PAGE):
-            for page in _pages(ids):
-                await self._redis.zrem(window, *page)
+        await self._forget_in_windows(ids)
         return len(deleted)
 
     def _outcome_key(self, stream: str, event_id: str) -> str:
@@ -161,6 +160,16 @@ class AlertStore:
     async def _page_of_entries(self, first: str) -> list[AlertEntry]:
         found: Any = await self._redis.xrange(self._alerts, first, "+", _PAGE)
         return list(map(_entry, found))
+
+    async def _forget_in_windows(self, event_ids: Sequence[str]) -> None:
+        scan = self._redis.scan_iter(f"{self._root}window:*", count=_PAGE)
+        windows = [window async for window in scan]
+        for some in _pages(windows):
+            pipeline = self._redis.pipeline(transaction=False)
+            for window in some:
+                for page in _pages(event_ids):
+                    pipeline.zrem(window, *page)
+            await pipeline.execute()
 
 
 def _payload(events: Sequence[Judged], now: datetime) -> bytes:
@@ -222,8 +231,8 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _pages(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[first : first + _PAGE] for first in range(0, len(ids), _PAGE))
+def _pages(things: Sequence[_T]) -> Iterable[Sequence[_T]]:
+    return (things[first : first + _PAGE] for first in range(0, len(things), _PAGE))
 
 
 def _entry(found: tuple[Any, dict[Any, Any]]) -> AlertEntry:

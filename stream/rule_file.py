@@ -212,11 +212,11 @@ def _check_reason(place: _Place, rule: Rule) -> None:
         raise place.document.error(reason, (place.number, "reason")) from None
     for _, field, layout, conversion in parts:
         if field is not None:
-            place.check_known(field, fields_of(rule), "field of this reason", "reason")
+            place.check_known(field, _fields(rule), "field of this reason", "reason")
             place.check(not layout and not conversion, f"expected only {{{field}}}", "reason")
 
 
-def fields_of(rule: Rule) -> list[str]:
+def _fields(rule: Rule) -> list[str]:
     """What the rule's reason may name."""
     labels = [name for task in LABELS[rule.kind] for name in (task, f"{task}_confidence")]
     window = ["count", "window"] if rule.count else []
