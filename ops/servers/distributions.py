@@ -66,7 +66,7 @@ def _install(folder: Path, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="fetching-") as temporary:
         fetched, unpacked = Path(temporary, "fetched"), Path(temporary, "unpacked")
         _fetch(fetched)
-        _check(fetched)
+        check(fetched)
         _unpack(fetched, unpacked)
         unpacked.rename(folder)
 
@@ -87,8 +87,8 @@ def _fetch(folder: Path) -> None:
         )
 
 
-def _check(folder: Path) -> None:
-    """Compare every file with the committed list."""
+def check(folder: Path) -> None:
+    """Compare every file with the committed list; raises ServerError that names the wrong ones."""
     lines = (line.split() for line in CHECKSUMS.read_text().splitlines())
     expected = {name: digest for digest, name in lines}
     found = {file.name: _sha256(file) for file in folder.iterdir()}

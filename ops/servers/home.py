@@ -23,7 +23,7 @@ class Kind:
 
     setting: str
     default_port: int
-    make: Callable[[Path, int], Server]
+    make: Callable[[Path, int, bool], Server]
     recognise: Callable[[int], bool]
 
     @property
@@ -39,14 +39,19 @@ KINDS = (
     Kind(
         "kafka",
         kafka.DEFAULT_PORT,
-        lambda folder, port: Kafka(folder, port, long_running=True),
+        lambda folder, port, long_running: Kafka(folder, port, long_running=long_running),
         kafka.serves,
     ),
-    Kind("redis", redis.DEFAULT_PORT, Redis, lambda port: bool(redis.ask(port))),
+    Kind(
+        "redis",
+        redis.DEFAULT_PORT,
+        lambda folder, port, _: Redis(folder, port),
+        lambda port: bool(redis.ask(port)),
+    ),
     Kind(
         "elasticsearch",
         elasticsearch.DEFAULT_PORT,
-        lambda folder, port: Elasticsearch(folder, port, long_running=True),
+        lambda folder, port, long_running: Elasticsearch(folder, port, long_running=long_running),
         lambda port: elasticsearch.ask(port, "/_cluster/health") is not None,
     ),
 )
@@ -64,10 +69,13 @@ class Home:
         folder: Path,
         addresses: Mapping[str, str] | None = None,
         say: Callable[[str], None] = print,
+        *,
+        long_running: bool = True,
     ) -> None:
         self.folder = folder.resolve()
         self._given = {name: value for name, value in (addresses or {}).items() if value}
         self._say = say
+        self._long_running = long_running
 
     @classmethod
     def of(cls, environment: Mapping[str, str], say: Callable[[str], None] = print) -> "Home":
@@ -127,7 +135,8 @@ class Home:
 
     def _server(self, kind: Kind, port: int | None = None) -> Server:
         remembered = _port(self.addresses().get(kind.variable, ""))
-        return kind.make(self.folder / kind.setting, port or remembered or kind.default_port)
+        port = port or remembered or kind.default_port
+        return kind.make(self.folder / kind.setting, port, self._long_running)
 
     def _start(self, kind: Kind) -> Server | None:
         server = self._server(kind)
