@@ -16,7 +16,6 @@ import orjson
 from elasticsearch import (
     ApiError,
     AsyncElasticsearch,
-    AuthenticationException,
     AuthorizationException,
     TransportError,
 )
@@ -131,11 +130,11 @@ class ElasticSink:
             if failure.blames_document and item.index in standing:
                 rejected[item.position] = failure.for_dead_letter()
             else:
-                unsettled.append(item)
-                last = failure
+                unsettled.append((item, failure))
         if unsettled:
-            self._complain(f"index {unsettled[-1].index}: {last.for_log()}", len(unsettled))
-        return unsettled
+            item, failure = unsettled[0]
+            self._complain(f"index {item.index}: {failure.for_log()}", len(unsettled))
+        return [item for item, _ in unsettled]
 
     async def _standing(self, indices: Collection[str]) -> Collection[str]:
         """Those of the indices that exist under this very name.
@@ -163,19 +162,18 @@ class ElasticSink:
                 *await self._attempt(items[:middle], rejected),
                 *await self._attempt(items[middle:], rejected),
             ]
-        if isinstance(refusal, ApiError) and await self._takes_requests():
+        if isinstance(refusal, ApiError) and await self._takes_requests(items[0].index):
             rejected[items[0].position] = Failure.of_request(refusal).for_dead_letter()
             return []
         self._complain("it refuses every request: is this address Elasticsearch's own?", 1)
         return items
 
-    async def _takes_requests(self) -> bool:
-        """Whether a request that is right beyond doubt passes: else the refusal of a document
-        says nothing about it, as with a proxy that refuses all."""
+    async def _takes_requests(self, index: str) -> bool:
+        """Whether a bulk that is right beyond doubt, and changes nothing, passes: else the refusal
+        of a document says nothing about it, as with a proxy that spoils all."""
+        nothing = _line({"update": {"_index": index, "_id": "nothing"}}) + _line({"doc": {}})
         try:
-            await self._client.cluster.health(filter_path="status")
-        except (AuthenticationException, AuthorizationException):
-            return True
+            await self._client.bulk(body=nothing, filter_path="errors")  # type: ignore[arg-type]
         except (ApiError, TransportError):
             return False
         return True

@@ -51,6 +51,7 @@ _HARMLESS_TYPES = frozenset(
 )
 _QUOTATIONS = re.compile(r"\.?\s*(Preview of field's value|The prefix of the first).*", re.DOTALL)
 _PLACE = re.compile(r"^\[-?\d+:-?\d+\] ")
+_LONG_BRACKET = re.compile(r"\[([^\]]{40})[^\]]{20,}\]")
 _LONGEST_REASON = 300
 
 _BAD_REQUEST = 400
@@ -98,15 +99,20 @@ class Failure:
         """One sentence on what is wrong with a document, without the values in it."""
         if self.status == _TOO_LARGE:
             return "the document is larger than Elasticsearch takes in one request (HTTP 413)"
-        reason = _PLACE.sub("", _QUOTATIONS.sub("", self.reason)).strip() or "it gave no reason"
-        if len(reason) > _LONGEST_REASON:
-            reason = f"{reason[:_LONGEST_REASON]}…"
+        reason = _without_values(self.reason) or "it gave no reason"
         return f"Elasticsearch refuses the document: {reason} ({self.type or self.status})"
 
     def for_log(self) -> str:
         """Status and type, and the reason where it can quote no document."""
         what = f"HTTP {self.status} {self.type}".strip()
         return f"{what}: {self.reason}" if self.type in _HARMLESS_TYPES else what
+
+
+def _without_values(reason: str) -> str:
+    """A reason without what it quotes of the document, and of bounded length."""
+    bare = _PLACE.sub("", _QUOTATIONS.sub("", reason)).strip()
+    short = _LONG_BRACKET.sub(r"[\1…]", bare)
+    return short if len(short) <= _LONGEST_REASON else f"{short[:_LONGEST_REASON]}…"
 
 
 def refuses_whole(error: Exception) -> bool:
