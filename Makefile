@@ -5,7 +5,7 @@
 PYTHON = $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 VENV := .venv/bin
-UV = $(VENV)/uv pip install --python $(VENV)/python
+UV = $(VENV)/uv pip install -q --python $(VENV)/python
 LOCK = $(VENV)/uv pip compile --generate-hashes --no-emit-index-url --no-annotate \
 	--python-version 3.11 --group build pyproject.toml
 
@@ -49,14 +49,17 @@ lock: .venv/.python ## resolve the requirements anew (UPGRADE=1: to the newest v
 	@test -n "$(PYTHON)" || { echo "Bellwether needs Python 3.11 or newer." >&2; exit 1; }
 	@test -x $(VENV)/python || $(PYTHON) -m ops.servers.system venv
 	@test -x $(VENV)/python || $(PYTHON) -m venv .venv
+	@echo "Installing uv ..."
 	@$(VENV)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .venv/.base: .venv/.python requirements/base.txt pyproject.toml
+	@echo "Installing the packages of a worker into .venv (280 MB) ..."
 	@$(UV) --require-hashes -r requirements/base.txt
 	@$(UV) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.all: .venv/.base requirements/all.txt
+	@echo "Installing the packages for training, tests and benchmarks (5 GB) ..."
 	@$(UV) --require-hashes -r requirements/all.txt
 	@touch $@

@@ -35,7 +35,14 @@ class Kind:
         return f"BELLWETHER_{self.setting.upper()}"
 
 
+# The slowest first: while it starts, the others are prepared.
 KINDS = (
+    Kind(
+        "elasticsearch",
+        elasticsearch.DEFAULT_PORT,
+        lambda folder, port, long_running: Elasticsearch(folder, port, long_running=long_running),
+        lambda port: elasticsearch.ask(port, "/_cluster/health") is not None,
+    ),
     Kind(
         "kafka",
         kafka.DEFAULT_PORT,
@@ -47,12 +54,6 @@ KINDS = (
         redis.DEFAULT_PORT,
         lambda folder, port, _: Redis(folder, port),
         lambda port: bool(redis.ask(port)),
-    ),
-    Kind(
-        "elasticsearch",
-        elasticsearch.DEFAULT_PORT,
-        lambda folder, port, long_running: Elasticsearch(folder, port, long_running=long_running),
-        lambda port: elasticsearch.ask(port, "/_cluster/health") is not None,
     ),
 )
 
@@ -98,10 +99,12 @@ class Home:
         self.folder.mkdir(parents=True, exist_ok=True)
         # One at a time for all homes, so that two do not choose the same port.
         with distributions.lock("up"):
+            began = time.monotonic()
             servers = [server for kind in KINDS if (server := self._start(kind))]
             self._write_addresses(servers)
-            for server in servers:
-                self._wait(server)
+            for server in reversed(servers):
+                server.wait_ready()
+                self._say(f"{server.name}: answers after {time.monotonic() - began:.1f} s")
         return self.addresses()
 
     def down(self) -> None:
@@ -172,11 +175,6 @@ class Home:
         if port != wanted:
             self._say(f"{kind.name}: port {wanted} is taken, so {port} is used")
         return port
-
-    def _wait(self, server: Server) -> None:
-        started = time.monotonic()
-        server.wait_ready()
-        self._say(f"{server.name}: answers ({time.monotonic() - started:.1f} s)")
 
     def _write_addresses(self, servers: list[Server]) -> None:
         variables = {kind.name: kind.variable for kind in KINDS}
