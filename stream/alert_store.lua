@@ -28,6 +28,14 @@ local RESOLVED_A_CALL = 500
 local OFFERED_A_CALL = 500
 local KEYS_A_CALL = 1000 -- unpack() has a limit of some thousands
 
+local function window_key(match)
+  return ROOT .. 'window:' .. match.fingerprint
+end
+
+local function cool_down_key(match)
+  return ROOT .. 'cooldown:' .. match.fingerprint
+end
+
 -- Lua's own number to string conversion keeps 14 digits and may use an exponent.
 local function whole(number)
   return string.format('%.0f', number)
@@ -37,17 +45,16 @@ local function above(ms)
   return '(' .. whole(ms)
 end
 
--- An alert is a table {id, fingerprint, stream, event_id, event_ms, keep_ms, head, reason, count,
--- members}: `head` is the JSON of what never changes, left open; `reason` is a JSON string that may
--- hold {count}; `members` are the newest events behind it, {id, ms} each, newest first.
+-- An alert is a table {id, fingerprint, stream, event_id, event_ms, keep_ms, head, count, members}:
+-- `head` is the JSON of what never changes, left open; `members` are the newest events behind it,
+-- {id, ms} each, newest first.
 local function alert_json(alert, status)
   local ids = {}
   for i = #alert.members, 1, -1 do
     ids[#ids + 1] = cjson.encode(alert.members[i][1])
   end
-  local reason = string.gsub(alert.reason, '{count}', whole(alert.count))
-  return alert.head .. ',"status":"' .. status .. '","reason":' .. reason
-    .. ',"count":' .. whole(alert.count) .. ',"event_ids":[' .. table.concat(ids, ',') .. ']}'
+  return alert.head .. ',"status":"' .. status .. '","count":' .. whole(alert.count)
+    .. ',"event_ids":[' .. table.concat(ids, ',') .. ']}'
 end
 
 local function publish(json)
@@ -131,8 +138,7 @@ local function evidence(match, event)
   if match.count <= 1 then
     return 1, {{event.id, event.ms}}
   end
-  local key = ROOT .. 'window:' .. match.fingerprint
-  remember(key, event.ms, event.id, match.window_ms)
+  local key = window_key(match)
   if not redis.call('ZSCORE', key, event.id) then
     return nil -- so late that it was dropped again
   end
@@ -146,8 +152,11 @@ end
 -- Alerts are remembered here apart from the active ones, since those are resolved by the clock:
 -- a backlog of yesterday must not raise one alert an event.
 local function cooling_down(match, ms)
-  local key, span_ms = ROOT .. 'cooldown:' .. match.fingerprint, match.cool_down_ms
-  return span_ms > 0 and redis.call('ZCOUNT', key, above(ms - span_ms), above(ms + span_ms)) > 0
+  local span_ms = match.cool_down_ms
+  if span_ms == 0 then
+    return false
+  end
+  return redis.call('ZCOUNT', cool_down_key(match), above(ms - span_ms), above(ms + span_ms)) > 0
 end
 
 local function add_member(members, event)
@@ -159,21 +168,14 @@ local function add_member(members, event)
   members[NEWEST_EVENTS + 1] = nil
 end
 
--- Bring the active alert up to date with an event that its cool-down swallowed.
-local function refresh(match, event)
+-- A match that a cool-down swallows joins the events behind the active alert.
+local function join(match, event)
   local alert = active_alert(match.fingerprint)
-  if not alert or math.abs(event.ms - alert.event_ms) >= match.cool_down_ms then
-    return
-  end
-  if match.count > 1 then
-    local end_ms = math.max(event.ms, alert.members[1][2])
-    alert.count, alert.members =
-      window_at(ROOT .. 'window:' .. match.fingerprint, end_ms, match.window_ms)
-  else
+  if alert and math.abs(event.ms - alert.event_ms) < match.cool_down_ms then
     alert.count = alert.count + 1
     add_member(alert.members, event)
+    keep_active(alert)
   end
-  keep_active(alert)
 end
 
 -- One alert a fingerprint is active: the one with the newest event. The other is resolved, so that
@@ -191,8 +193,9 @@ local function activate(alert)
 end
 
 local function raise(match, event, count, members)
+  local reason = string.gsub(match.reason, '{count}', whole(count))
   local alert = {
-    id = match.id, fingerprint = match.fingerprint, head = match.head, reason = match.reason,
+    id = match.id, fingerprint = match.fingerprint, head = match.head .. ',"reason":' .. reason,
     stream = event.stream, event_id = event.id, event_ms = event.ms, count = count,
     members = members,
     keep_ms = math.max(match.cool_down_ms, match.window_ms, SHORTEST_ACTIVE_MS),
@@ -200,23 +203,30 @@ local function raise(match, event, count, members)
   local json = alert_json(alert, 'firing')
   publish(json)
   if match.cool_down_ms > 0 then
-    remember(ROOT .. 'cooldown:' .. match.fingerprint, event.ms, match.id, match.cool_down_ms)
+    remember(cool_down_key(match), event.ms, match.id, match.cool_down_ms)
   end
   activate(alert)
   return json
 end
 
+-- The alert that a match raises, as JSON, or nil. `reason` of a match is a JSON string that may hold
+-- {count}, its `head` the JSON of the rest of the alert that never changes.
+local function answer(match, event)
+  if match.count > 1 then
+    remember(window_key(match), event.ms, event.id, match.window_ms)
+  end
+  if cooling_down(match, event.ms) then
+    join(match, event)
+    return nil
+  end
+  local count, members = evidence(match, event)
+  return count and raise(match, event, count, members)
+end
+
 local function outcome_of(event)
   local raised = {}
   for _, match in ipairs(event.matches) do
-    local count, members = evidence(match, event)
-    if count then
-      if cooling_down(match, event.ms) then
-        refresh(match, event)
-      else
-        raised[#raised + 1] = raise(match, event, count, members)
-      end
-    end
+    raised[#raised + 1] = answer(match, event)
   end
   return '[' .. table.concat(raised, ',') .. ']'
 end

@@ -10,9 +10,9 @@ What a window, a cool-down and a resolution mean:
 - Windows are event time, (t - w, t]. A late event counts in every window that holds it: its own,
   and those of later events, which it may complete.
 - A match within the cool-down of an alert of its rule and key, in either direction of event time,
-  raises nothing; if that alert is active, its `count`, `event_ids` and `reason` follow. Under a
-  rule with a window `count` is what the window of the newest event holds, else how many events
-  have matched since the alert was raised, that one included.
+  raises nothing. If that alert is active, the event joins those behind it: `count` and `event_ids`
+  follow, while `reason` stays why it was raised. So `count` is how many events the window held,
+  and how many have joined since.
 - An alert is resolved when its newest event is older than its cool-down, its window and ten
   minutes; or when another one of its rule and key, beyond the cool-down, takes its place. Of two,
   the one with the newest event is active.

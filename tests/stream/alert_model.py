@@ -60,14 +60,13 @@ class AlertModel:
     def _match(self, event: Judged, match: Match) -> ModelAlert | None:
         about = (match.rule, match.key)
         ms = ms_of(event)
-        behind = [(ms, event.event_id)]
         if match.count > 1:
-            self.seen[about].append(behind[0])
-            behind = self._full_window(match, ms)
-        if not behind:
-            return None
+            self.seen[about].append((ms, event.event_id))
         if self._is_cooling(match, ms):
-            self._refresh(event, match)
+            self._join(event, match)
+            return None
+        behind = [(ms, event.event_id)] if match.count == 1 else self._full_window(match, ms)
+        if not behind:
             return None
         alert = ModelAlert(
             rule=match.rule,
@@ -110,19 +109,14 @@ class AlertModel:
     def _window(self, match: Match, end: int) -> list[tuple[int, str]]:
         return [each for each in self._members(match) if end - match.window_ms < each[0] <= end]
 
-    def _refresh(self, event: Judged, match: Match) -> None:
+    def _join(self, event: Judged, match: Match) -> None:
         about = (match.rule, match.key)
         alert = self.active.get(about)
         ms = ms_of(event)
-        if alert is None or abs(ms - alert.event_ms) >= match.cool_down_ms:
-            return
-        if match.count > 1:
-            behind = self._window(match, max(ms, alert.newest_ms))
-            count = len(behind)
-        else:
+        if alert and abs(ms - alert.event_ms) < match.cool_down_ms:
             behind = sorted([*alert.events, (ms, event.event_id)], key=lambda each: each[0])
-            count = alert.count + 1
-        self.active[about] = replace(alert, count=count, events=tuple(behind[-NEWEST_EVENTS:]))
+            newest = tuple(behind[-NEWEST_EVENTS:])
+            self.active[about] = replace(alert, count=alert.count + 1, events=newest)
 
     def _activate(self, about: tuple[str, str], alert: ModelAlert) -> None:
         other = self.active.get(about)
