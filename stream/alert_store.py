@@ -135,7 +135,10 @@ class AlertStore:
         deadline = time.monotonic() + outage_seconds
         async for _ in pauses(_LONGEST_PAUSE_SECONDS):
             try:
-                return _entries(await self._redis.xread({self._alerts: after}, _PAGE, _BLOCK_MS))
+                # XREAD waits; XRANGE reads, since its answer has one form in every protocol.
+                if await self._redis.xread({self._alerts: after}, 1, _BLOCK_MS):
+                    return await self._page_of_entries(f"({after}")
+                return []
             except (RedisConnectionError, RedisTimeoutError):
                 if time.monotonic() > deadline:
                     raise
@@ -239,9 +242,3 @@ def _entry(found: tuple[Any, dict[Any, Any]]) -> AlertEntry:
     entry_id, fields = found
     (json,) = fields.values()
     return AlertEntry(_text(entry_id), Alert.from_json(json))
-
-
-def _entries(streams: Any) -> list[AlertEntry]:
-    """What XREAD answered: a list or a mapping of streams, by the version of the protocol."""
-    found = streams.values() if isinstance(streams, dict) else (rows for _, rows in streams or ())
-    return [_entry(row) for rows in found for row in rows]
