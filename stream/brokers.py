@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import RecordMetadata
 
 from schemas.errors import BellwetherError, ServerUnavailable
@@ -18,6 +18,7 @@ from stream.settings import Settings
 CONNECT_SECONDS = 5.0
 # What the framing of a record adds to its key and value, generously.
 FRAMING_BYTES = 512
+KAFKAS_LIMIT = 1 << 20
 _BATCH_BYTES = 256 * 1024
 _LINGER_MILLISECONDS = 5
 
@@ -43,7 +44,8 @@ def told_plainly(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-        reason = last_words.text or str(error) or "no answer in time"
+        unreachable = isinstance(error, KafkaConnectionError | OSError)
+        reason = (unreachable and last_words.text) or str(error) or "no answer in time"
         raise ServerUnavailable(
             f"Kafka at {settings.kafka} does not serve us: {reason}. Is it up (`make up`), and are "
             "BELLWETHER_KAFKA and the security settings beside it right?"
@@ -112,8 +114,13 @@ async def partitions_of(settings: Settings, topic: str) -> list[int]:
     Raises BellwetherError when there is no such topic, ServerUnavailable when Kafka is away.
     """
     async with broker_admin(settings) as admin:
-        described = await admin.describe_topics([topic])
-    found = [partition["partition"] for entry in described for partition in entry["partitions"]]
+        described = await admin.describe_topics()  # to ask for one that is missing may create it
+    found = [
+        partition["partition"]
+        for entry in described
+        if entry["topic"] == topic
+        for partition in entry["partitions"]
+    ]
     if not found:
         raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
     return sorted(found)
@@ -135,13 +142,9 @@ async def topic_configs(
     }
 
 
-async def max_value_bytes(settings: Settings, topic: str, default: int = 1 << 20) -> int:
-    """The largest value that an existing topic takes.
-
-    Raises BellwetherError when there is no such topic, ServerUnavailable when Kafka is away.
-    """
-    async with broker_admin(settings) as admin:
-        if topic not in await admin.list_topics():
-            raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
-        configs = await topic_configs(admin, [topic])
-    return int(configs.get(topic, {}).get("max.message.bytes", default)) - FRAMING_BYTES
+async def max_value_bytes(admin: AIOKafkaAdminClient, topic: str) -> int | None:
+    """The largest key and value together that a topic takes; None where there is no such topic."""
+    if topic not in await admin.list_topics():
+        return None
+    configs = await topic_configs(admin, [topic])
+    return int(configs.get(topic, {}).get("max.message.bytes", KAFKAS_LIMIT)) - FRAMING_BYTES

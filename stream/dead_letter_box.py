@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from schemas.dead_letters import MAX_KEPT_VALUE_BYTES, DeadLetter, Reason
-from stream.brokers import broker_admin, confirmed_producer, send
+from stream.brokers import broker_admin, confirmed_producer, max_value_bytes, send
 from stream.dead_letter_reader import read_dead_letters
 from stream.redis_session import redis_session
 from stream.settings import Settings
@@ -24,6 +24,7 @@ from stream.settings import Settings
 REMEMBERED = "dead-letters:replayed"
 # A letter that was replayed leaves its topic after 30 days; then nobody asks for it any more.
 REMEMBER_SECONDS = 31 * 24 * 3600
+MAX_RECORD_BYTES = 2 * MAX_KEPT_VALUE_BYTES
 BATCH_LETTERS = 200
 BATCH_BYTES = 16 << 20
 
@@ -148,9 +149,8 @@ async def replay_letters(
     outcome = Outcome()
     async with redis_session(settings) as redis, broker_admin(settings) as admin:
         memory = _Memory(redis, f"{settings.prefix}bellwether:{REMEMBERED}")
-        topics = set(await admin.list_topics())
-        async with confirmed_producer(settings, MAX_KEPT_VALUE_BYTES) as producer:
-            replayer = _Replayer(producer, memory, topics, outcome, again=again, dry_run=dry_run)
+        async with confirmed_producer(settings, MAX_RECORD_BYTES) as producer:
+            replayer = _Replayer(producer, memory, admin, outcome, again=again, dry_run=dry_run)
             async for batch in _batches(read_dead_letters(settings), wanted, settings.prefix):
                 await replayer.replay(batch)
     return outcome
@@ -177,7 +177,7 @@ class _Replayer:
         self,
         producer: AIOKafkaProducer,
         memory: _Memory,
-        topics: Collection[str],
+        admin: AIOKafkaAdminClient,
         outcome: Outcome,
         *,
         again: bool,
@@ -185,7 +185,8 @@ class _Replayer:
     ) -> None:
         self._producer = producer
         self._memory = memory
-        self._topics = topics
+        self._admin = admin
+        self._limits: dict[str, int | None] = {}
         self._outcome = outcome
         self._again = again
         self._dry_run = dry_run
@@ -193,22 +194,31 @@ class _Replayer:
 
     async def replay(self, letters: Sequence[DeadLetter]) -> None:
         """Send the letters of a batch that nobody sent before, then remember them."""
-        due = await self._due([letter for letter in letters if self._is_new(letter)])
-        if not self._dry_run:
-            due = await self._send(due)
+        due = await self._due([letter for letter in letters if await self._is_new(letter)])
+        if due and not self._dry_run:
+            await self._send(due)
         self._outcome.sent += [letter.identity for letter in due]
 
-    def _is_new(self, letter: DeadLetter) -> bool:
+    async def _is_new(self, letter: DeadLetter) -> bool:
         """Whether this is no copy of one that was here before, and can be sent at all."""
         if letter.identity in self._done:
             return False
         self._done.add(letter.identity)
+        if refusal := await self._refusal(letter):
+            self._outcome.refused[letter.identity] = refusal
+        return refusal is None
+
+    async def _refusal(self, letter: DeadLetter) -> str | None:
         if letter.truncated_from is not None:
-            cut = f"only a part of its {letter.truncated_from:,} bytes was kept"
-            self._outcome.refused[letter.identity] = cut
-        elif letter.topic not in self._topics:
-            self._outcome.refused[letter.identity] = "its topic is gone"
-        return letter.identity not in self._outcome.refused
+            return f"only a part of its {letter.truncated_from:,} bytes was kept"
+        if letter.topic not in self._limits:
+            self._limits[letter.topic] = await max_value_bytes(self._admin, letter.topic)
+        limit = self._limits[letter.topic]
+        if limit is None:
+            return "its topic is gone"
+        if len(letter.key or b"") + len(letter.value or b"") > limit:
+            return "it is larger than its topic takes"
+        return None
 
     async def _due(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         if self._again or not letters:
@@ -218,19 +228,12 @@ class _Replayer:
         self._outcome.remembered += known
         return [letter for letter in letters if letter.identity not in known]
 
-    async def _send(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        confirmations = {}
-        for letter in letters:
-            try:
-                confirmations[letter.identity] = await send(
-                    self._producer, letter.topic, letter.key, letter.value
-                )
-            except MessageSizeTooLargeError:
-                self._outcome.refused[letter.identity] = "it is larger than its topic takes"
-        await asyncio.gather(*confirmations.values())
-        if confirmations:
-            await self._memory.add(list(confirmations))
-        return [letter for letter in letters if letter.identity in confirmations]
+    async def _send(self, letters: Sequence[DeadLetter]) -> None:
+        confirmations = [
+            await send(self._producer, letter.topic, letter.key, letter.value) for letter in letters
+        ]
+        await asyncio.gather(*confirmations)
+        await self._memory.add([letter.identity for letter in letters])
 
 
 async def _batches(

@@ -18,7 +18,7 @@ from aiokafka.structs import RecordMetadata
 
 from schemas.errors import BellwetherError, ConfigurationError
 from schemas.sources import load_sources
-from stream.brokers import confirmed_producer, max_value_bytes, send
+from stream.brokers import broker_admin, confirmed_producer, max_value_bytes, send
 from stream.json_lines import Line, LineFile, open_lines
 from stream.parcels import NO_SHIFT, Packer, Parcel
 from stream.settings import Settings
@@ -98,7 +98,10 @@ async def _replay(
     settings: Settings, order: Order, packer: Packer, lines: LineFile, report: Report
 ) -> Tally:
     topic = settings.topic(order.topic)
-    limit = await max_value_bytes(settings, topic)
+    async with broker_admin(settings) as admin:
+        limit = await max_value_bytes(admin, topic)
+    if limit is None:
+        raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
     shift = await shift_to_now(packer, lines) if order.shift_to_now else NO_SHIFT
     async with confirmed_producer(settings, limit) as producer:
         sender = _Sender(producer, topic)
