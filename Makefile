@@ -47,7 +47,7 @@ lock: .venv/.python ## resolve the requirements anew (UPGRADE=1: to the newest v
 
 .venv/.python: requirements/uv.txt
 	@test -n "$(PYTHON)" || { echo "Bellwether needs Python 3.11 or newer." >&2; exit 1; }
-	@test -x $(VENV)/python || $(PYTHON) -m ops.servers.system venv
+	@test -x $(VENV)/python || $(PYTHON) -m ops.servers require venv
 	@test -x $(VENV)/python || $(PYTHON) -m venv .venv
 	@echo "Installing uv ..."
 	@$(VENV)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<

@@ -1,7 +1,4 @@
-"""What the Debian system must have; installed by apt where that is allowed.
-
-``python -m ops.servers.system NEED...`` does the same from a Makefile.
-"""
+"""What the Debian system must have; installed by apt where that is allowed."""
 
 import contextlib
 import importlib.util
@@ -76,17 +73,3 @@ def _no_service_starts() -> Iterator[None]:
         yield
     finally:
         POLICY.unlink()
-
-
-def main() -> int:
-    """Exit code 1, with what to type, where something lacks and may not be installed."""
-    try:
-        require(*sys.argv[1:])
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
