@@ -1,6 +1,7 @@
 """The worker's small web server: `/live`, `/ready` and `/metrics`, on loopback."""
 
 import logging
+import socket
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
@@ -11,6 +12,19 @@ from schemas.errors import ConfigurationError
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+
+
+def require_free_port(port: int) -> None:
+    """Raise ConfigurationError when somebody else listens on the port; 0 is always free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise ConfigurationError(
+                f"BELLWETHER_WEB_PORT: port {port} of {HOST} is taken, perhaps by another worker; "
+                "choose another, or 0 for any free one"
+            ) from None
 
 
 class HealthServer:
@@ -25,7 +39,7 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen. Raises ConfigurationError when the port is taken."""
+        """Listen. Raises OSError when the port is taken."""
         app = web.Application()
         app.add_routes(
             [
@@ -36,13 +50,7 @@ class HealthServer:
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, HOST, self._port).start()
-        except OSError:
-            raise ConfigurationError(
-                f"BELLWETHER_WEB_PORT: port {self._port} is taken; "
-                "choose another, or 0 for any free one"
-            ) from None
+        await web.TCPSite(self._runner, HOST, self._port).start()
         logger.info("health and metrics: http://%s:%d", HOST, self.port)
 
     @property

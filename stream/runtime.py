@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaError
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from faust.types import TP
 from mode import Service
-from models.classifier import Classifier
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from models.classifier import Classifier
 from schemas.errors import ServerUnavailable
 from schemas.sources import Source
 from stream.alert_store import AlertStore
@@ -113,6 +113,7 @@ class Runtime(Service):
 
     async def _on_assigned(self, _: Any, *assigned: set[TP], **__: Any) -> None:
         self._assigned = set().union(*assigned)
+        logger.info("%d partitions assigned", len(self._assigned))
         self._metrics.consumer_lag.clear()
 
     async def _on_revoked(self, _: Any, *__: set[TP], **___: Any) -> None:

@@ -40,12 +40,13 @@ def run(settings: Settings, processes: int = 1) -> int:
     model cannot be loaded. Raises ConfigurationError for files that can be checked beforehand.
     """
     _set_up_logging(settings)
-    _check(settings)
+    _check(settings, processes)
     return Supervisor(settings, processes).run()
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, processes: int) -> None:
     """Find what is wrong with the files before anything is spawned."""
+    from stream.health import require_free_port
     from stream.risk import RiskModel
     from stream.rules import RuleBook
 
@@ -53,6 +54,12 @@ def _check(settings: Settings) -> None:
     load_sources(settings.sources)
     RuleBook.load(settings.rules, taxonomy)
     RiskModel.load(settings.risk, taxonomy)
+    for index in range(processes):
+        require_free_port(_web_port(settings, index))
+
+
+def _web_port(settings: Settings, index: int) -> int:
+    return settings.web_port + index if settings.web_port else 0
 
 
 @dataclass(slots=True)
@@ -167,8 +174,8 @@ def _serve(settings: Settings, index: int, processes: int) -> None:
     mode.loop.use("uvloop")  # before Faust is imported
 
     import faust
-    from models.classifier import Classifier
 
+    from models.classifier import Classifier
     from stream.analysis import Analysis
     from stream.app import make_app
     from stream.risk import RiskModel
@@ -189,11 +196,10 @@ def _serve(settings: Settings, index: int, processes: int) -> None:
         prefix=settings.prefix,
         alert_max_age_seconds=settings.alert_max_age_seconds,
     )
-    port = settings.web_port + index if settings.web_port else 0
     app = make_app(settings)
     runtime = Runtime(
         app,
-        settings.model_copy(update={"web_port": port}),
+        settings.model_copy(update={"web_port": _web_port(settings, index)}),
         load_sources(settings.sources),
         classifier,
         analysis,
@@ -209,5 +215,6 @@ def _set_up_logging(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # One line a request is too much, and says nothing that the metrics do not.
-    logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+    if settings.log_level == "INFO":
+        for chatty in ("aiokafka", "elastic_transport", "faust", "mode"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 
 from schemas.errors import ConfigurationError
-from stream.health import HealthServer
+from stream.health import HealthServer, require_free_port
 from stream.metrics import Metrics
 
 
@@ -55,7 +55,7 @@ async def test_a_taken_port_is_said_in_plain_words() -> None:
     first = server()
     await first.start()
     try:
-        with pytest.raises(ConfigurationError, match=f"port {first.port} is taken"):
-            await server(first.port).start()
+        with pytest.raises(ConfigurationError, match=f"port {first.port} of 127.0.0.1 is taken"):
+            require_free_port(first.port)
     finally:
         await first.stop()
