@@ -1,0 +1,191 @@
+"""A model bundle: one folder with everything a worker needs to serve, sealed by hashes.
+
+    manifest.json       format, encoder, tasks with labels and temperatures, metrics, file hashes
+    model.onnx          the int8 graph: encoder and one output of logits a task
+    tokenizer.json      of the encoder, as Hugging Face tokenizers writes it
+    heads.safetensors   the heads as float32, for training to go on from
+    probes.jsonl        texts with their answers, to be checked again on the machine that serves
+
+The version is the hash of the manifest, which holds the hash of every other file: a bundle cannot
+change without changing its name.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.errors import BundleError
+from schemas.taxonomy import Taxonomy
+
+FORMAT = 1
+SHIPPED_BUNDLE = Path(__file__).with_name("bundle")
+
+MANIFEST, GRAPH, TOKENIZER = "manifest.json", "model.onnx", "tokenizer.json"
+HEADS, PROBES = "heads.safetensors", "probes.jsonl"
+FILES = (GRAPH, TOKENIZER, HEADS, PROBES)
+
+
+class EncoderEntry(BaseModel):
+    """The encoder under the heads; `sha256` is that of its weights file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str
+
+
+class TaskEntry(BaseModel):
+    """One head: its labels in the order of its logits, and its temperature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: tuple[str, ...]
+    temperature: float
+
+
+class Manifest(BaseModel):
+    """What a bundle says about itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    recipe: str
+    seed: int
+    encoder: EncoderEntry
+    window_tokens: int
+    taxonomy_version: str
+    tasks: dict[str, TaskEntry]
+    metrics: dict[str, dict[str, dict[str, float]]]
+    data_fingerprint: str
+    parent: str | None = None
+    files: dict[str, str]
+    version: str = ""
+
+    def content_version(self) -> str:
+        """12 hexadecimal digits over all of the content."""
+        content = self.model_dump(exclude={"version"}, mode="json")
+        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+
+
+class Bundle:
+    """An opened bundle: every file is there and is what the manifest says."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def graph(self) -> Path:
+        return self.folder / GRAPH
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / TOKENIZER
+
+    @property
+    def probes(self) -> Path:
+        return self.folder / PROBES
+
+    @classmethod
+    def open(cls, folder: Path, taxonomy: Taxonomy) -> "Bundle":
+        """Checks the folder against its manifest and against the taxonomy.
+
+        Raises BundleError: no such folder, a file missing or changed, a newer format, a task
+        missing or with other labels than the taxonomy's.
+        """
+        manifest = _read_manifest(folder)
+        _check_files(folder, manifest)
+        _check_tasks(folder, manifest, taxonomy)
+        return cls(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Seals the folder: adds each file's hash and the version, and writes manifest.json."""
+    hashed = manifest.model_copy(update={"files": {name: _sha256(folder / name) for name in FILES}})
+    sealed = hashed.model_copy(update={"version": hashed.content_version()})
+    (folder / MANIFEST).write_bytes(
+        orjson.dumps(sealed.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
+    )
+    return sealed
+
+
+def replace_folder(finished: Path, target: Path) -> None:
+    """Moves a finished bundle to its place; what stood there is gone."""
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(finished, target)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise BundleError(f"There is no model bundle at {folder}.")
+    if not path.is_file():
+        raise BundleError(f"The folder {folder} is no model bundle: it has no {MANIFEST}.")
+    try:
+        raw: Any = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError:
+        raise BundleError(f"The manifest {path} is damaged: it is not JSON.") from None
+    _check_format(folder, raw)
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"The manifest {path} is wrong at {place}: {first['msg']}.") from None
+    if manifest.content_version() != manifest.version:
+        raise BundleError(
+            f"The manifest {path} was changed after the bundle was made. Fetch the bundle again."
+        )
+    return manifest
+
+
+def _check_format(folder: Path, raw: Any) -> None:
+    number = raw.get("format") if isinstance(raw, Mapping) else None
+    if not isinstance(number, int):
+        raise BundleError(f"The manifest in {folder} names no format number.")
+    if number > FORMAT:
+        raise BundleError(
+            f"The model bundle {folder} has format {number}; this version of Bellwether reads up "
+            f"to {FORMAT}. Update Bellwether, or use an older bundle."
+        )
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for name in FILES:
+        if name not in manifest.files or not (folder / name).is_file():
+            raise BundleError(f"The model bundle {folder} lacks the file {name}.")
+        if _sha256(folder / name) != manifest.files[name]:
+            raise BundleError(
+                f"The file {name} of the model bundle {folder} was changed or is damaged: its "
+                "SHA-256 is not the manifest's. Fetch the bundle again."
+            )
+
+
+def _check_tasks(folder: Path, manifest: Manifest, taxonomy: Taxonomy) -> None:
+    for name, task in taxonomy.tasks.items():
+        if name not in manifest.tasks:
+            raise BundleError(f"The model bundle {folder} has no head for the task {name}.")
+        if manifest.tasks[name].labels != task.labels:
+            raise BundleError(
+                f"The model bundle {folder} was trained on other labels of {name} than the "
+                "taxonomy's. Train a bundle for this taxonomy, or use the taxonomy it was "
+                "trained on."
+            )
+    for name in manifest.tasks:
+        if name not in taxonomy.tasks:
+            raise BundleError(f"The taxonomy does not have the task {name} of the bundle {folder}.")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,52 @@
+"""Whether a confidence means what it says: temperature scaling and expected calibration error.
+
+Both are from Guo et al., "On Calibration of Modern Neural Networks" (2017).
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+_TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 161))
+
+
+def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
+    """Probabilities along the last axis of logits / temperature, [texts, labels]."""
+    scaled = logits.astype(np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    probabilities: FloatArray = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def fit_temperature(logits: FloatArray, targets: IntArray) -> float:
+    """The temperature with the least negative log-likelihood, on a grid from 0.2 to 5.
+
+    logits [texts, labels]; targets [texts], positions of the true labels.
+    """
+    losses = [log_loss(softmax(logits, t), targets) for t in _TEMPERATURES]
+    return round(float(_TEMPERATURES[int(np.argmin(losses))]), 4)
+
+
+def log_loss(probabilities: FloatArray, targets: IntArray) -> float:
+    """Mean negative log-likelihood of the true labels, in nats."""
+    true = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(true, 1e-12)).mean())
+
+
+def expected_calibration_error(
+    probabilities: FloatArray, targets: IntArray, bins: int = 15
+) -> float:
+    """The gap between confidence and accuracy, averaged over equal-width bins of confidence."""
+    if not len(targets):
+        return 0.0
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == targets
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(float(right[places == b].mean()) - float(confidence[places == b].mean()))
+        * float((places == b).mean())
+        for b in np.unique(places)
+    ]
+    return sum(gaps)

@@ -1,0 +1,158 @@
+"""`bellwether classify`: JSON lines in, JSON lines with predictions out, in order."""
+
+import gzip
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from models.classifier import Classifier
+from schemas.errors import BellwetherError, ConfigurationError
+from schemas.predictions import Classification
+from schemas.records import Kind
+from schemas.taxonomy import Taxonomy
+
+CHUNK_LINES = 1024
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line as read: its id, and its text or what is wrong with it."""
+
+    id: Any
+    text: str
+    entity: str | None = None
+    error: str | None = None
+
+
+def read_lines(source: str) -> Iterator[bytes]:
+    """The lines of a file, unpacked if its name ends in .gz, or of standard input for '-'.
+
+    Raises BellwetherError when the file cannot be read.
+    """
+    if source == "-":
+        yield from sys.stdin.buffer
+        return
+    try:
+        with gzip.open(source) if source.endswith(".gz") else Path(source).open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise BellwetherError(f"Cannot read {source}: {error.strerror or error}.") from None
+
+
+def classify_lines(
+    lines: Iterable[bytes],
+    classifier: Classifier,
+    *,
+    task: str | None = None,
+    text_field: str | None = None,
+    kind: Kind | None = None,
+    on_error: Callable[[str], None] | None = None,
+    chunk_lines: int = CHUNK_LINES,
+) -> Iterator[bytes]:
+    """One JSON line (with its newline) for each line that is not blank, in order.
+
+    The text is the field `text_field`; without it `text`, else headline and body. With a `task`
+    only that one is answered, and the kind is the task's; else the kind is news. A record's own
+    `entity` asks for the `news.sentiment` of that company; the present model gives it that of the
+    whole text. A bad line becomes {"id", "error"} and `on_error` hears why.
+
+    Raises ConfigurationError at once when the task is unknown or is of the other kind.
+    """
+    chosen = _kind(classifier.taxonomy, task, kind)
+    return _classified(lines, classifier, task, text_field, chosen, on_error, chunk_lines)
+
+
+def _classified(
+    lines: Iterable[bytes],
+    classifier: Classifier,
+    task: str | None,
+    text_field: str | None,
+    kind: Kind,
+    on_error: Callable[[str], None] | None,
+    chunk_lines: int,
+) -> Iterator[bytes]:
+    parsed = (_parse(n, line, text_field) for n, line in enumerate(lines, 1) if line.strip())
+    while chunk := list(islice(parsed, chunk_lines)):
+        good = [line for line in chunk if line.error is None]
+        answers = iter(
+            classifier.classify(
+                [line.text for line in good], [kind] * len(good), [line.entity for line in good]
+            )
+        )
+        for line in chunk:
+            if line.error is None:
+                yield _answer(line, next(answers), task)
+                continue
+            if on_error:
+                on_error(line.error)
+            yield orjson.dumps({"id": line.id, "error": line.error}) + b"\n"
+
+
+def _kind(taxonomy: Taxonomy, task: str | None, kind: Kind | None) -> Kind:
+    if task is None:
+        return kind or Kind.NEWS
+    if task not in taxonomy.tasks:
+        raise ConfigurationError(
+            f"There is no task {task!r}. The tasks are {', '.join(taxonomy.tasks)}."
+        )
+    of_task = taxonomy.tasks[task].kind
+    if kind not in {None, of_task}:
+        raise ConfigurationError(f"The task {task} is for {of_task}, not for {kind}.")
+    return of_task
+
+
+def _parse(number: int, line: bytes, text_field: str | None) -> _Line:
+    try:
+        record = orjson.loads(line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line)
+    except orjson.JSONDecodeError as error:
+        return _Line(number, "", error=f"line {number} is not JSON: {error}")
+    if not isinstance(record, dict):
+        return _Line(number, "", error=f"line {number} is not a JSON object")
+    identity = record.get("id")
+    identity = number if identity is None else identity
+    try:
+        text = _text(record, text_field)
+    except ValueError as error:
+        return _Line(identity, "", error=f"line {number}: {error}")
+    entity = record.get("entity")
+    return _Line(identity, text, entity if isinstance(entity, str) else None)
+
+
+def _text(record: dict[str, Any], text_field: str | None) -> str:
+    """Raises ValueError with the reason when there is no text."""
+    if text_field is None and "text" not in record and "headline" in record:
+        headline = _string(record, "headline")
+        return f"{headline}\n\n{record['body']}" if record.get("body") else headline
+    return _string(record, text_field or "text")
+
+
+def _string(record: dict[str, Any], field: str) -> str:
+    value = record.get(field)
+    if not isinstance(value, str):
+        raise ValueError(f"the field {field!r} is {'absent' if value is None else 'not a string'}")
+    if not value.strip():
+        raise ValueError(f"the field {field!r} is empty")
+    return value
+
+
+def _answer(line: _Line, classification: Classification, task: str | None) -> bytes:
+    predictions = {
+        name: prediction.as_dict()
+        for name, prediction in classification.predictions.items()
+        if task in {None, name}
+    }
+    return orjson.dumps(
+        {
+            "id": line.id,
+            "text": line.text,
+            "predictions": predictions,
+            "model_version": classification.model_version,
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )

@@ -1,0 +1,77 @@
+"""Linear heads: one logistic regression a task, fitted on the served engine's own vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.network import Head
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+MAX_ITERATIONS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class HeadData:
+    """Vectors [texts, hidden] and the positions of the true labels [texts]."""
+
+    vectors: FloatArray
+    targets: IntArray
+
+
+def fit_head(
+    labels: Sequence[str],
+    train: HeadData,
+    development: HeadData,
+    penalties: Sequence[float],
+    seed: int,
+) -> Head:
+    """The best of one head a penalty (scikit-learn's C), by accuracy on the development texts.
+
+    Vectors are standardised while fitting; the head takes them as they come from the engine.
+    """
+    heads = [_fit(labels, train, penalty, seed) for penalty in penalties]
+    return max(heads, key=lambda head: accuracy(head_logits(head, development), development))
+
+
+def head_logits(head: Head, data: HeadData) -> FloatArray:
+    """Logits [texts, labels]."""
+    logits: FloatArray = data.vectors @ head.weight + head.bias
+    return logits
+
+
+def accuracy(logits: FloatArray, data: HeadData) -> float:
+    return float((logits.argmax(axis=1) == data.targets).mean())
+
+
+def _fit(labels: Sequence[str], data: HeadData, penalty: float, seed: int) -> Head:
+    from sklearn.linear_model import LogisticRegression
+
+    center, spread = data.vectors.mean(axis=0), data.vectors.std(axis=0) + 1e-6
+    model = LogisticRegression(C=penalty, max_iter=MAX_ITERATIONS, random_state=seed)
+    model.fit((data.vectors - center) / spread, data.targets)
+    weight, bias = _all_labels(model.coef_, model.intercept_, model.classes_, len(labels))
+    weight = weight / spread
+    return Head(
+        labels=tuple(labels),
+        weight=np.ascontiguousarray(weight.T, np.float32),
+        bias=(bias - weight @ center).astype(np.float32),
+    )
+
+
+def _all_labels(
+    weight: npt.NDArray[np.float64],
+    bias: npt.NDArray[np.float64],
+    classes: IntArray,
+    count: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Rows for every label: of two classes scikit-learn keeps only one; unseen ones stay silent."""
+    if len(classes) == 2:
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    rows = np.zeros((count, weight.shape[1]))
+    offsets = np.full(count, -30.0)
+    rows[classes], offsets[classes] = weight, bias
+    return rows, offsets
