@@ -5,8 +5,8 @@
 PYTHON = $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 VENV := .venv/bin
-UV = $(VENV)/uv pip install -q --python $(VENV)/python
-LOCK = $(VENV)/uv pip compile --generate-hashes --no-emit-index-url --no-annotate \
+UV = $(VENV)/uv pip install -q --system-certs --python $(VENV)/python
+LOCK = $(VENV)/uv pip compile --system-certs --generate-hashes --no-emit-index-url --no-annotate \
 	--python-version 3.11 --group build pyproject.toml
 
 help: ## list the targets
