@@ -23,12 +23,13 @@ def month_of(index: str, prefix: str, base: str) -> datetime | None:
 
 
 async def monthly_indices(
-    client: AsyncElasticsearch, prefix: str, base: str
+    client: AsyncElasticsearch, prefix: str, base: str, *, closed: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Name to aliases and mappings of the open indices of one base in one namespace."""
+    """Name to aliases and mappings of the open indices of one base in one namespace, on demand
+    also of the closed ones."""
     found = await client.indices.get(
         index=f"{prefix}{base}-*",
-        expand_wildcards="open",
+        expand_wildcards=["open", "closed"] if closed else "open",
         allow_no_indices=True,
         filter_path="*.aliases,*.mappings",
     )
