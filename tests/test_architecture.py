@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "stream": ("schemas", "models"),
     "console": CONSOLE_MAY,
     "ops": ("schemas", "models", "stream", "console"),
-    "benchmarks": ("schemas", "models", "stream", "console", "ops"),
+    "benchmarks": ("schemas", "models", "stream", "console", "ops", "tests"),
 }
 OURS = {*MAY_IMPORT, "tests"}
 SERVER_CLIENTS = {"aiokafka", "confluent_kafka", "elasticsearch", "faust", "kafka", "redis"}
