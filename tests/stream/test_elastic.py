@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import ClientSession, web
 from elasticsearch import AsyncElasticsearch
@@ -452,6 +454,30 @@ async def test_a_lost_or_damaged_answer_loses_nothing(
 
     assert retries.count >= 5  # aiohttp itself may repeat after the closed connection
     assert len(await stored(client, index)) == 5
+
+
+async def test_order_holds_where_items_fail_at_random(
+    client: AsyncElasticsearch, index: str, node: Elasticsearch, retries: Retries
+) -> None:
+    """Items that are said to have failed are sent again behind others of the same id."""
+    chance = random.Random(7)
+
+    async def doubted(_: web.Request, response: web.Response) -> web.Response:
+        assert isinstance(response.body, bytes)
+        answer = orjson.loads(response.body)
+        for item in answer["items"]:
+            if chance.random() < 0.2:
+                item["update"] = {"status": 429, "error": {"type": "busy", "reason": ""}}
+        response.body = orjson.dumps(answer)
+        return response
+
+    writes = [Write(index, f"note-{chance.randrange(10)}", {"risk": float(n)}) for n in range(60)]
+    async with proxy(node, doubted) as through:
+        assert await ElasticSink(through, retries).write(writes) == []
+
+    assert retries.count > 1
+    last = {write.id: write.doc for write in writes}
+    assert await stored(client, index) == last
 
 
 @pytest.mark.parametrize(
