@@ -247,7 +247,10 @@ local function resolve_due(now_ms)
   local due = redis.call('ZRANGE', DUE, '-inf', above(now_ms),
     'BYSCORE', 'LIMIT', 0, RESOLVED_A_CALL)
   for _, fingerprint in ipairs(due) do
-    resolve(active_alert(fingerprint))
+    local alert = active_alert(fingerprint)
+    if alert then -- else somebody deleted it by hand, which must not stop the alerts
+      resolve(alert)
+    end
     drop_active(fingerprint)
   end
 end

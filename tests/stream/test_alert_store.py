@@ -212,6 +212,15 @@ async def test_a_swallowed_match_keeps_its_alert_active(store: AlertStore) -> No
     assert len((await judge(store, after=1100.001)).resolved) == 1
 
 
+async def test_an_alert_that_somebody_deleted_stops_nothing(
+    store: AlertStore, redis: Redis, namespace: str
+) -> None:
+    await judge(store, event("e1", 0, match()))
+    await redis.delete(f"{namespace}-bellwether:alerts:state")
+    assert (await judge(store, after=700)).resolved == ()
+    assert await store.active() == []
+
+
 async def test_a_resolution_is_offered_until_it_is_settled(store: AlertStore) -> None:
     await judge(store, event("e1", 0, match()))
     for _ in range(2):
