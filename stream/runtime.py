@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 PROBE_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
+DAY_SECONDS = 24 * 3600
 
 
 class Runtime(Service):
@@ -61,7 +62,9 @@ class Runtime(Service):
         parts = Parts(
             classifier=classifier,
             analysis=analysis,
-            alerts=AlertStore(self._redis, settings.prefix),
+            alerts=AlertStore(
+                self._redis, settings.prefix, remember_seconds=settings.retention_days * DAY_SECONDS
+            ),
             documents=ElasticSink(self._elasticsearch, self._retried("elasticsearch")),
             dead_letters=self._dead_letters,
             metrics=self._metrics,
