@@ -62,7 +62,8 @@ class Home:
     """Starts and ends the servers of a home folder.
 
     ``addresses`` are the settings a user gave (kafka, redis, elasticsearch): a server on another
-    machine, or one that answers there already and is not ours, is left to its owner.
+    machine, or one that answers there already and is not ours, is left to its owner. Servers for
+    a short run (``long_running=False``) start in half the time and are slower under load.
     """
 
     def __init__(
@@ -79,10 +80,17 @@ class Home:
         self._long_running = long_running
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], say: Callable[[str], None] = print) -> "Home":
+    def of(
+        cls,
+        environment: Mapping[str, str],
+        say: Callable[[str], None] = print,
+        *,
+        long_running: bool = True,
+    ) -> "Home":
         """The home that the BELLWETHER_ variables of an environment name."""
         addresses = {kind.setting: environment.get(kind.variable, "") for kind in KINDS}
-        return cls(Path(environment.get("BELLWETHER_HOME") or ".bellwether"), addresses, say)
+        folder = Path(environment.get("BELLWETHER_HOME") or ".bellwether")
+        return cls(folder, addresses, say, long_running=long_running)
 
     @property
     def environment_file(self) -> Path:
