@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from models.classifier import Classifier
 from redis.exceptions import RedisError
 
+from models.classifier import Classifier
 from schemas.dead_letters import DeadLetter, Reason
 from schemas.documents import alert_write, resolved_write
 from schemas.errors import RecordRejected

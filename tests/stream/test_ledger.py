@@ -1,3 +1,5 @@
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,11 +10,9 @@ LANE = Lane("topic", 0, 1)
 
 @given(st.integers(1, 30).flatmap(lambda n: st.permutations(range(n))))
 def test_acknowledges_in_the_order_of_offsets_whatever_finishes_first(order: list[int]) -> None:
-    ledger, acknowledged = Ledger(), []
-    tickets = [
-        ledger.open(LANE, lambda offset=offset: acknowledged.append(offset))
-        for offset in range(len(order))
-    ]
+    ledger = Ledger()
+    acknowledged: list[int] = []
+    tickets = [ledger.open(LANE, partial(acknowledged.append, o)) for o in range(len(order))]
     finished: set[int] = set()
     for offset in order:
         ledger.finish(tickets[offset])

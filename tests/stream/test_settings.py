@@ -71,4 +71,4 @@ def test_every_setting_has_its_line_in_the_readme() -> None:
     text = README.read_text(encoding="utf-8")
     for name, field in Settings.model_fields.items():
         assert f"| `{name.upper()}` |" in text, name
-        assert field.description in text, name
+        assert str(field.description) in text, name
