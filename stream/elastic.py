@@ -99,7 +99,7 @@ class ElasticSink:
             failures = await self._send(items)
         except (ApiError, TransportError) as error:
             if refuses_whole(error):
-                return await self._halve(items, error, rejected)
+                return await self._halve(items, rejected)
             self._complain(explain(error), len(items))
             return items
         return await self._sort(failures, rejected) if failures else []
@@ -152,21 +152,35 @@ class ElasticSink:
             return ()
         return list(response.body)
 
-    async def _halve(
-        self, items: list[_Item], refusal: Exception, rejected: dict[int, str]
-    ) -> list[_Item]:
+    async def _halve(self, items: list[_Item], rejected: dict[int, str]) -> list[_Item]:
         """A request was refused as a whole: find the culprit, pass the others."""
-        if len(items) > 1:
-            middle = len(items) // 2
-            return [
-                *await self._attempt(items[:middle], rejected),
-                *await self._attempt(items[middle:], rejected),
-            ]
-        if isinstance(refusal, ApiError) and await self._takes_requests(items[0].index):
-            rejected[items[0].position] = Failure.of_request(refusal).for_dead_letter()
+        if len(items) == 1:
+            return await self._judge(items[0], rejected)
+        middle = len(items) // 2
+        return [
+            *await self._attempt(items[:middle], rejected),
+            *await self._attempt(items[middle:], rejected),
+        ]
+
+    async def _judge(self, suspect: _Item, rejected: dict[int, str]) -> list[_Item]:
+        """Reject a document that is refused by a server that takes others; else return it.
+
+        It is sent once more after the proof, since a server or proxy that refused all may have
+        come to its senses just then.
+        """
+        if not await self._takes_requests(suspect.index):
+            self._complain("it refuses every request: is this address Elasticsearch's own?", 1)
+            return [suspect]
+        try:
+            failures = await self._send([suspect])
+        except ApiError as error:
+            if not refuses_whole(error):
+                return [suspect]
+            rejected[suspect.position] = Failure.of_request(error).for_dead_letter()
             return []
-        self._complain("it refuses every request: is this address Elasticsearch's own?", 1)
-        return items
+        except TransportError:
+            return [suspect]
+        return await self._sort(failures, rejected) if failures else []
 
     async def _takes_requests(self, index: str) -> bool:
         """Whether a bulk that is right beyond doubt, and changes nothing, passes: else the refusal
