@@ -215,6 +215,8 @@ def _set_up_logging(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # Below this level its log holds request bodies, and those hold customers' texts.
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     if settings.log_level == "INFO":
-        for chatty in ("aiokafka", "elastic_transport", "faust", "mode"):
+        for chatty in ("aiokafka", "faust", "mode"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
