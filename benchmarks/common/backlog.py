@@ -1,0 +1,159 @@
+"""One worker draining a backlog, timed without its start.
+
+A worker is started and warmed by a first backlog. Then, for each measurement, it is stopped by
+SIGSTOP, the backlog is published, and the clock starts when SIGCONT lets the worker go on with
+all of it waiting. The clock ends when the worker's own count of confirmed documents says that the
+last one is in Elasticsearch. Redis has judged each before that, so alerts are included.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.common.corpus import Event
+from benchmarks.common.usage import local_servers, used, worker_process
+from schemas.errors import BellwetherError
+from stream.settings import Settings
+from tests.end_to_end.harness import Worker, metric, publish
+
+STAGES = ("classify", "analyse", "judge", "store")
+SETTLE_SECONDS = 1.0
+STALL_SECONDS = 60.0
+SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.05, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What it took to drain a backlog.
+
+    `stages` and `cpu` are seconds by name, `batches` the batches that went through the model.
+    """
+
+    events: int
+    seconds: float
+    batches: float
+    stages: Mapping[str, float]
+    cpu: Mapping[str, float]
+
+    @property
+    def events_a_second(self) -> float:
+        return self.events / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the worker's /metrics page said at one time."""
+
+    documents: float
+    batches: float
+    stages: Mapping[str, float]
+
+    @classmethod
+    def read(cls, worker: Worker) -> "Page":
+        """Raises BellwetherError with the end of the worker's log when it does not answer."""
+        status, text = worker.get("/metrics")
+        if status != 200:
+            raise BellwetherError(f"the worker does not answer:\n{worker.tail()}")
+        return cls(
+            documents=metric(text, "bellwether_documents_total"),
+            batches=metric(text, "bellwether_batch_records_count"),
+            stages={
+                stage: metric(text, "bellwether_stage_seconds_sum", stage=stage) for stage in STAGES
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a stopped worker stood, and how many events wait for it."""
+
+    events: int
+    page: Page
+
+
+class Bench:
+    """A warm worker in a namespace of its own."""
+
+    def __init__(self, settings: Settings, worker: Worker) -> None:
+        self.settings = settings
+        self.process = worker_process(worker.pid)
+        self._worker = worker
+        self._servers = local_servers(settings)
+
+    def load(self, backlog: Sequence[Event]) -> Start:
+        """Stop the worker and publish a backlog for it.
+
+        To be followed by drain() within the group's session (a minute), so that the worker keeps
+        its partitions.
+        """
+        page = Page.read(self._worker)
+        self.process.suspend()
+        self._publish(backlog)
+        return Start(len(backlog), page)
+
+    def drain(self, start: Start) -> Drain:
+        """Let the worker go on, and time it until all that waited is confirmed."""
+        cpu, started = used(self.process, self._servers), time.perf_counter()
+        self.process.resume()
+        page = self._wait(start.page.documents + start.events, started)
+        seconds = time.perf_counter() - started
+        return Drain(
+            events=start.events,
+            seconds=seconds,
+            batches=page.batches - start.page.batches,
+            stages=_difference(page.stages, start.page.stages),
+            cpu=_difference(used(self.process, self._servers), cpu),
+        )
+
+    def feed(self, backlog: Sequence[Event]) -> None:
+        """Have the worker take a backlog without stopping or timing it."""
+        documents = Page.read(self._worker).documents + len(backlog)
+        self._publish(backlog)
+        self._wait(documents, time.perf_counter())
+
+    def _publish(self, backlog: Sequence[Event]) -> None:
+        now = datetime.now(UTC)
+        asyncio.run(publish(self.settings, [event.record(now) for event in backlog]))
+        time.sleep(SETTLE_SECONDS)
+
+    def _wait(self, documents: float, started: float) -> Page:
+        """Look at the count of documents seldom at first, and often when the end is near."""
+        first = page = Page.read(self._worker)
+        moved_at = started
+        while page.documents < documents:
+            now = time.perf_counter()
+            if now - moved_at > STALL_SECONDS:
+                missing = documents - page.documents
+                raise BellwetherError(
+                    f"{missing:.0f} events are missing for {STALL_SECONDS:.0f} s:\n"
+                    + self._worker.tail()
+                )
+            rate = (page.documents - first.documents) / (now - started)
+            left = (documents - page.documents) / rate if rate else 0.0
+            time.sleep(min(max(left / 3, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS))
+            before, page = page, Page.read(self._worker)
+            if page.documents > before.documents:
+                moved_at = time.perf_counter()
+        return page
+
+
+@contextmanager
+def warm_worker(settings: Settings, folder: Path, warm_up: Sequence[Event]) -> Iterator[Bench]:
+    """Start a worker, have it drain a first backlog, and end it afterwards."""
+    with Worker(settings, folder / "worker.log") as worker:
+        try:
+            worker.wait_ready()
+        except AssertionError as error:
+            raise BellwetherError(str(error)) from None
+        bench = Bench(settings, worker)
+        bench.feed(warm_up)
+        yield bench
+        worker.terminate()
+
+
+def _difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    return {name: value - before[name] for name, value in after.items()}

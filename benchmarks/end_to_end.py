@@ -1,0 +1,167 @@
+"""Events a second, end to end: one worker beside the bare engine and what one would pick otherwise.
+
+All on the same servers, with the same texts and the same encoder, in one run. The worker drains a
+backlog that waits for it (benchmarks/common/backlog.py says how that is timed); the bare engine is
+`Classifier.classify` on the very texts of that backlog, run while the worker is stopped and the
+servers have nothing to do. Both are measured in turn, several times, so that what else the machine
+does meets both alike; their ratio is the median over the rounds. The alternatives read the same
+topics afterwards, fewer texts, since they are slower (benchmarks/alternatives/).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.common.backlog import Bench, warm_worker
+from benchmarks.common.command import DEFAULT_DATA, Data, Running, execute
+from benchmarks.common.corpus import Event, Post, events, posts
+from benchmarks.common.screen import machine, say
+from benchmarks.common.servers import servers
+from benchmarks.common.speed import WORKER_TO_SCRIPT, Alternative, Pass, Round, show
+from models.classifier import Classifier
+from schemas.errors import BellwetherError
+from schemas.records import Kind
+from stream.settings import Settings
+
+WARM_UP_TEXTS = 1000
+ALTERNATIVE_SECONDS = 300
+# Module, name, and how many times as fast the worker should be.
+ALTERNATIVES: tuple[tuple[str, str, float | None], ...] = (
+    ("careful_script", "a careful script, batches of 32", WORKER_TO_SCRIPT),
+    ("quix_streams", "Quix Streams, a call a message", None),
+)
+
+
+class Engine:
+    """The bare engine, with as many threads as the worker's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._batch_records = settings.batch_records
+        self._classifier = Classifier.load(
+            settings.model, device=settings.device, threads=settings.threads or os.cpu_count() or 1
+        )
+
+    def at_once(self, backlog: Sequence[Event]) -> Pass:
+        """All texts in one call, as fast as the engine can be."""
+        return self._timed(backlog, len(backlog))
+
+    def batched(self, backlog: Sequence[Event]) -> Pass:
+        """One call after the other, each with as many texts as a full batch of the worker."""
+        return self._timed(backlog, self._batch_records)
+
+    def _timed(self, backlog: Sequence[Event], size: int) -> Pass:
+        cpu, started = time.process_time(), time.perf_counter()
+        for first in range(0, len(backlog), size):
+            batch = backlog[first : first + size]
+            self._classifier.classify(
+                [event.text for event in batch], [event.kind for event in batch]
+            )
+        return Pass(len(backlog), time.perf_counter() - started, time.process_time() - cpu)
+
+
+def end_to_end(
+    texts: Annotated[int, typer.Option(min=100, help="Texts of a backlog.")] = 4000,
+    rounds: Annotated[int, typer.Option(min=1, help="Backlogs; medians are shown.")] = 3,
+    script_texts: Annotated[int, typer.Option(min=64, help="Texts of the script.")] = 1500,
+    quix_texts: Annotated[int, typer.Option(min=20, help="Texts of Quix Streams.")] = 300,
+    alternatives: Annotated[
+        bool, typer.Option(help="Whether the script and Quix Streams run too.")
+    ] = True,
+    py_spy: Annotated[
+        Path | None,
+        typer.Option(
+            "--py-spy", help="Record one more backlog with py-spy; write a flame graph (SVG) here."
+        ),
+    ] = None,
+    running: Running = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Measure how many events a second one worker takes from Kafka to Redis and Elasticsearch.
+
+    Beside it: the bare engine on the same texts, a careful script in batches of 32, and Quix
+    Streams; then where the worker's time goes, by stage and by process.
+
+    \b
+    Examples:
+      $ python -m benchmarks.end_to_end                           on servers of its own
+      $ python -m benchmarks.end_to_end --rounds 5 --no-alternatives
+      $ python -m benchmarks.end_to_end --py-spy worker.svg       where the worker's time goes
+      $ python -m benchmarks.end_to_end --running                 on the servers of `make up`
+    """
+    where = machine()
+    found = posts(data, texts)
+    with servers(running, say) as (settings, folder):
+        say("starting a worker")
+        with warm_worker(settings, folder, events(found[:WARM_UP_TEXTS], "warm")) as bench:
+            measured = _rounds(bench, found, rounds)
+            if py_spy:
+                _record(bench, found, measured[-1].worker.seconds, py_spy)
+        counts = (script_texts, quix_texts) if alternatives else ()
+        others = [
+            _alternative(settings, folder, *which, count)
+            for which, count in zip(ALTERNATIVES, counts, strict=False)
+        ]
+    show(where, measured, others)
+
+
+def _rounds(bench: Bench, found: Sequence[Post], rounds: int) -> list[Round]:
+    engine = Engine(bench.settings)
+    engine.at_once(events(found[:WARM_UP_TEXTS], "warm"))
+    measured = []
+    for number in range(1, rounds + 1):
+        measured.append(_round(bench, engine, events(found, f"round{number}")))
+        say(
+            f"round {number}: the engine {measured[-1].engine.events_a_second:.0f} events/s, "
+            f"the worker {measured[-1].worker.events_a_second:.0f}"
+        )
+    return measured
+
+
+def _round(bench: Bench, engine: Engine, backlog: Sequence[Event]) -> Round:
+    start = bench.load(backlog)
+    at_once, batched = engine.at_once(backlog), engine.batched(backlog)
+    return Round(at_once, batched, bench.drain(start))
+
+
+def _record(bench: Bench, found: Sequence[Post], seconds: float, file: Path) -> None:
+    """One more backlog, not timed, under py-spy."""
+    say("recording a backlog with py-spy")
+    command = [str(Path(sys.executable).with_name("py-spy")), "record", "--threads"]
+    command += ["--output", str(file), "--pid", str(bench.process.pid)]
+    command += ["--duration", str(round(seconds) + 1)]
+    with subprocess.Popen(command, stdout=sys.stderr) as spy:
+        bench.feed(events(found, "spy"))
+        if spy.wait():
+            raise BellwetherError("py-spy failed: it must be allowed to trace processes (ptrace)")
+
+
+def _alternative(
+    settings: Settings, folder: Path, module: str, name: str, wanted: float | None, texts: int
+) -> Alternative:
+    say(f"{name}: {texts} texts")
+    command = [sys.executable, "-m", f"benchmarks.alternatives.{module}", "--texts", str(texts)]
+    command += ["--kafka", settings.kafka, "--elasticsearch", settings.elasticsearch]
+    command += ["--group", f"{settings.prefix}{module}", "--folder", str(folder)]
+    command += ["--index", f"{settings.prefix}{module.replace('_', '-')}"]
+    command += [settings.topic(kind.stream) for kind in Kind]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=ALTERNATIVE_SECONDS
+        )
+    except subprocess.CalledProcessError as error:
+        raise BellwetherError(f"{name} failed:\n{error.stderr[-2000:]}") from None
+    except subprocess.TimeoutExpired:
+        raise BellwetherError(f"{name} took over {ALTERNATIVE_SECONDS} s") from None
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Alternative(name, answer["texts"], answer["texts"] / answer["seconds"], wanted)
+
+
+if __name__ == "__main__":
+    execute(end_to_end)

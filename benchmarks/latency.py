@@ -1,0 +1,157 @@
+"""How long an event takes to become an alert and a document, at half of what the worker can do.
+
+The load is open-loop: a schedule of sends is made beforehand (Poisson arrivals, so with natural
+bursts) and never waits for anything; a latency is counted from the *scheduled* instant, so that a
+sender, broker or worker that falls behind makes every late event slower, and hides none. All
+instants are read from one clock, in this process.
+
+- To alert: until XREAD hands the alert's entry over. A share of the events are texts of which the
+  model and the rules said beforehand, in this process, that each raises an alert of its own
+  (a rule keyed by event_id); what else raises an alert counts too.
+- To document: until a GET by id (`_mget`, realtime) finds the document. A quarter of the events
+  are looked for, every LOOK_SECONDS, so the figure is up to that much too high and the looking
+  costs Elasticsearch little. Searches see a document after the index' next refresh, within another
+  second.
+"""
+
+import math
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from benchmarks.common.alerting import AlertingTexts
+from benchmarks.common.backlog import Bench, warm_worker
+from benchmarks.common.command import DEFAULT_DATA, Data, Running, execute
+from benchmarks.common.corpus import Event, Post, events, posts
+from benchmarks.common.flight import LOOK_SECONDS, Flight, Observatory, Plan
+from benchmarks.common.screen import machine, percentile, results, say, table
+from benchmarks.common.servers import servers
+from schemas.errors import BellwetherError
+from stream.settings import Settings
+
+WARM_UP_TEXTS = 1000
+CAPACITY_ROUNDS = 3
+ALERTING_SHARE = 0.05
+WATCHED_SHARE = 0.25
+ALERT_P99_MS = 250
+SEED = 3
+
+
+def latency(
+    seconds: Annotated[float, typer.Option(min=1, help="How long events are sent.")] = 60,
+    load: Annotated[
+        float, typer.Option(min=0.01, max=1.5, help="Events a second, as a share of capacity.")
+    ] = 0.5,
+    texts: Annotated[int, typer.Option(min=500, help="Texts of a backlog for capacity.")] = 3000,
+    running: Running = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Measure capacity, then the latency to alert and to document below it.
+
+    Sends follow a schedule and wait for nothing; latency counts from the scheduled instant.
+
+    \b
+    Examples:
+      $ python -m benchmarks.latency                        a minute at half of capacity
+      $ python -m benchmarks.latency --load 0.8             nearer the limit
+      $ python -m benchmarks.latency --seconds 600 --running
+    """
+    where = machine()
+    found = posts(data, texts)
+    with servers(running, say) as (settings, folder):
+        say("starting a worker")
+        with warm_worker(settings, folder, events(found[:WARM_UP_TEXTS], "warm")) as bench:
+            rates = _capacity(bench, found)
+            rate = load * statistics.median(rates)
+            flight = _flight(settings, rate, seconds, data)
+    results.print(where)
+    results.print(
+        f"Capacity: [bold]{statistics.median(rates):.0f} events/s[/bold] ({len(rates)} backlogs of "
+        f"{texts} texts: {min(rates):.0f} to {max(rates):.0f})"
+    )
+    results.print(
+        f"Load: {load:g} of it, {len(flight.sent)} events in {seconds:g} s, open-loop; "
+        f"{len(flight.alerting)} of them texts that raise an alert"
+    )
+    _show(flight)
+    if flight.missing:
+        raise BellwetherError(f"{flight.missing} alerts or documents were not seen in time")
+
+
+def _capacity(bench: Bench, found: Sequence[Post]) -> list[float]:
+    """Events a second of one backlog after the other."""
+    rates = []
+    for number in range(1, CAPACITY_ROUNDS + 1):
+        start = bench.load(events(found, f"capacity{number}"))
+        rates.append(bench.drain(start).events_a_second)
+        say(f"backlog {number}: {rates[-1]:.0f} events/s")
+    return rates
+
+
+def _flight(settings: Settings, rate: float, seconds: float, data: Path) -> Flight:
+    chance = random.Random(SEED)
+    alerting = AlertingTexts(settings)
+    due = list(arrivals(rate, seconds, chance))
+    plan = _plan(due, events(posts(data, len(due)), "flight"), alerting, chance)
+    flight = Flight(
+        alerting={event.id for _, event in plan if alerting.has(event.text)},
+        watched={event.id for _, event in plan if chance.random() < WATCHED_SHARE},
+    )
+    say(f"sending {len(plan)} events in {seconds:g} s")
+    uvloop.run(Observatory(settings, flight).fly(plan))
+    return flight
+
+
+def arrivals(rate: float, seconds: float, chance: random.Random) -> Iterator[float]:
+    """The seconds of Poisson arrivals, `rate` a second on average."""
+    second = chance.expovariate(rate)
+    while second < seconds:
+        yield second
+        second += chance.expovariate(rate)
+
+
+def _plan(
+    due: Sequence[float], ordinary: Sequence[Event], alerting: AlertingTexts, chance: random.Random
+) -> Plan:
+    """The ordinary events, a share of them replaced by events that raise an alert."""
+    return [
+        (at, alerting.event(event.id, chance) if chance.random() < ALERTING_SHARE else event)
+        for at, event in zip(due, ordinary, strict=True)
+    ]
+
+
+def _show(flight: Flight) -> None:
+    shown = table(
+        "From the scheduled send, in ms", "to", "events", "p50", "p99", "max", "wanted at p99"
+    )
+    rows: tuple[tuple[str, Mapping[str, float], float | None], ...] = (
+        ("the send itself (the load generator's delay)", flight.sent, None),
+        ("an alert in Redis", flight.alerted, ALERT_P99_MS),
+        ("a document in Elasticsearch", flight.stored, None),
+    )
+    for name, seen, wanted in rows:
+        times = flight.milliseconds(seen) or [math.nan]
+        p50, p99, longest = percentile(times, 0.5), percentile(times, 0.99), max(times)
+        figures = (f"{ms:.0f}" for ms in (p50, p99, longest))
+        shown.add_row(name, str(len(seen)), *figures, _verdict(p99, wanted))
+    results.print(shown)
+    results.print(
+        f"[dim]Documents are looked for every {1000 * LOOK_SECONDS:.0f} ms, so theirs is up to so "
+        "much too high; a search finds them within another second.[/dim]"
+    )
+
+
+def _verdict(milliseconds: float, wanted: float | None) -> str:
+    if wanted is None:
+        return ""
+    word = "[green]reached[/green]" if milliseconds < wanted else "[red]missed[/red]"
+    return f"under {wanted:g}: {word}"
+
+
+if __name__ == "__main__":
+    execute(latency)
