@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import BellwetherError, ConfigurationError
-from stream import cli_alerts, cli_dead_letters
+from stream import cli_alerts, cli_dead_letters, cli_models, cli_retention
 from stream.cli_base import (
     DONE,
     FAILED,
@@ -201,4 +201,12 @@ def replay(
         raise typer.Exit(INTERRUPTED)
     if tally.refused:
         lines = ", ".join(map(str, tally.too_long))
-        raise BellwetherError(f"{tally.refused} lines are too long for the topic: {lines}, …")
+        more = " and more" if tally.refused > len(tally.too_long) else ""
+        raise BellwetherError(f"too long for the topic: line {lines}{more}")
+
+
+app.command()(cli_models.classify)
+app.command()(cli_models.train)
+app.command()(cli_models.evaluate)
+app.command()(cli_retention.prune)
+app.command()(cli_retention.forget)

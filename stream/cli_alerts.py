@@ -70,9 +70,22 @@ async def _active(settings: "Settings") -> "list[Alert]":
 
 
 async def _watch(settings: "Settings", after: str, show: "Callable[[Alert], None]") -> None:
+    import asyncio
+
     from stream.alert_store import AlertStore
+    from stream.cancellation import cancelled
     from stream.redis_session import redis_session
 
     async with redis_session(settings) as redis:
-        async for entry in AlertStore(redis, settings.prefix).watch(after):
-            show(entry.alert)
+        store = AlertStore(redis, settings.prefix)
+
+        async def follow() -> None:
+            async for entry in store.watch(after):
+                show(entry.alert)
+
+        following = asyncio.create_task(follow())
+        try:
+            await asyncio.wait([following])
+        finally:
+            await cancelled(following)
+        following.result()

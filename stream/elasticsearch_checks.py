@@ -13,6 +13,7 @@ from stream.settings import Settings
 
 ANSWER_SECONDS = 4.0
 MAJOR_VERSION = 8
+SHARDS_A_NODE = "cluster.max_shards_per_node"
 DEFAULT_SHARDS_A_NODE = 1000
 FEW_SHARDS_LEFT = 20
 DISK_NEARLY_FULL = 0.85
@@ -103,14 +104,14 @@ def _unblock(target: str) -> str:
 async def _check_shards(
     client: AsyncElasticsearch, health: Mapping[str, Any], report: Report
 ) -> None:
-    settings = (
-        await client.cluster.get_settings(
-            include_defaults=True, flat_settings=True, filter_path="*.cluster.max_shards_per_node"
-        )
-    ).body
+    found = await client.cluster.get_settings(
+        include_defaults=True,
+        flat_settings=True,
+        filter_path="*.cluster*shards_per_node",
+    )
     a_node = DEFAULT_SHARDS_A_NODE
     for kind in ("defaults", "persistent", "transient"):
-        a_node = int(settings.get(kind, {}).get("cluster.max_shards_per_node", a_node))
+        a_node = int(found.body.get(kind, {}).get(SHARDS_A_NODE, a_node))
     most = a_node * health["number_of_data_nodes"]
     used = health["active_shards"] + health["unassigned_shards"]
     said = f"{used:,} of at most {most:,} shards are in use"

@@ -1,11 +1,12 @@
 """What `doctor` asks Kafka: that our topics are there and fit, and how far the workers are."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from schemas.errors import BellwetherError
@@ -21,6 +22,8 @@ PRODUCE = 0
 _RELEASES = {9: "2.8", 10: "3.7", 11: "3.8", 12: "4.0", 13: "4.1"}
 MANY_RECORDS_BEHIND = 10_000
 LEADERLESS = -1
+COORDINATOR_TRIES = 6
+COORDINATOR_PAUSE_SECONDS = 0.4
 
 Topic = Mapping[str, Any]
 
@@ -145,6 +148,13 @@ async def _check_group(
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
+    # A cluster without any group yet makes itself ready for groups when first asked.
+    for _ in range(COORDINATOR_TRIES - 1):
+        try:
+            await admin.find_coordinator(group)
+            break
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(COORDINATOR_PAUSE_SECONDS)
     (answer,) = await admin.describe_consumer_groups([group])
     return len(answer.to_object()["groups"][0]["members"])
 
@@ -153,6 +163,8 @@ async def _lag(
     admin: AIOKafkaAdminClient, partitions: Sequence[TopicPartition], settings: Settings
 ) -> int:
     """Records of these partitions that the group has not finished; all, where it never began."""
+    if not partitions:
+        return 0
     committed = await admin.list_consumer_group_offsets(settings.group)
     consumer = AIOKafkaConsumer(**kafka_options(settings))
     try:

@@ -1,0 +1,156 @@
+"""`bellwether classify`, `train` and `evaluate`: the model without the servers."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from schemas.errors import BellwetherError
+from stream.cli_base import Json, explained
+
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of the labelled sets.", show_default="../shared/data")
+]
+Threads = Annotated[int, typer.Option(min=0, help="0 means one a core.")]
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """A package that only an extra installs is asked for in words."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BellwetherError(
+            f"this needs the package {error.name}: install the extra, pip install '.[{name}]'"
+        ) from error
+
+
+@explained
+def classify(
+    file: Annotated[str, typer.Argument(help="JSON lines, also .gz; - is the input.")] = "-",
+    task: Annotated[
+        str | None, typer.Option(help="Only this task, such as news.topic or message.intent.")
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(help="Where the text is.", show_default="text, else headline")
+    ] = None,
+    kind: Annotated[
+        Literal["news", "message"] | None,
+        typer.Option(help="What the records are.", show_default="the task's, else news"),
+    ] = None,
+) -> None:
+    """Classify records and print one JSON line for each, in order.
+
+    A line that cannot be read gives its id and the error; the exit code is then 1. A record with
+    an `entity` gets its news.sentiment for that company.
+
+    \b
+    Examples:
+      $ bellwether classify headlines.jsonl | jq -r '.predictions."news.topic".label'
+      $ bellwether classify chats.jsonl.gz --task message.intent
+      $ echo '{"text": "Acme cuts its outlook"}' | bellwether classify
+    """
+    from models.classification import classify_lines, read_lines
+    from models.classifier import Classifier
+    from schemas.records import Kind
+    from schemas.taxonomy import load_taxonomy
+    from stream.settings import load_settings
+
+    if file != "-" and not Path(file).exists():
+        raise typer.BadParameter(f"there is no file {file}")
+    settings = load_settings()
+    classifier = Classifier.load(
+        settings.model,
+        taxonomy=load_taxonomy(settings.taxonomy),
+        device=settings.device,
+        threads=settings.threads,
+    )
+    errors: list[str] = []
+    answers = classify_lines(
+        read_lines(file),
+        classifier,
+        task=task,
+        text_field=text_field,
+        kind=Kind(kind) if kind else None,
+        on_error=errors.append,
+    )
+    for answer in answers:
+        sys.stdout.buffer.write(answer)
+    if errors:
+        raise BellwetherError(f"{len(errors)} lines could not be classified; first: {errors[0]}")
+
+
+@explained
+def train(
+    recipe: Annotated[str, typer.Option(help="How to train.")] = "heads",
+    data: Data = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the bundle goes.", show_default="BELLWETHER_HOME/bundles/RECIPE"),
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a BERT-family encoder.", show_default="all-MiniLM-L6-v2"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another draw.")] = 0,
+    threads: Threads = 0,
+) -> None:
+    """Train a model bundle from labelled texts; takes a few minutes. Needs the extra `train`.
+
+    \b
+    Examples:
+      $ bellwether train --recipe heads
+      $ BELLWETHER_MODEL=.bellwether/bundles/heads bellwether worker
+    """
+    from stream.settings import load_settings
+
+    settings = load_settings()
+    out = out or settings.home / "bundles" / recipe
+    with _extra("train"):
+        from models.data import DEFAULT_DATA
+        from models.training import train as fit
+        from schemas.taxonomy import load_taxonomy
+
+        fit(
+            data or DEFAULT_DATA,
+            out,
+            recipe=recipe,
+            encoder=encoder,
+            taxonomy=load_taxonomy(settings.taxonomy),
+            seed=seed,
+            threads=threads,
+        )
+    print(f"to use it: BELLWETHER_MODEL={out} bellwether worker")
+
+
+@explained
+def evaluate(
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="The bundle.", show_default="BELLWETHER_MODEL, else the shipped one"),
+    ] = None,
+    data: Data = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    baseline: Annotated[
+        bool, typer.Option(help="Train word n-grams beside it, to compare.")
+    ] = True,
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on texts that it never saw: accuracy, macro-F1, confusion.
+
+    \b
+    Examples:
+      $ bellwether evaluate
+      $ bellwether evaluate --task news.topic --no-baseline
+    """
+    from stream.settings import load_settings
+
+    bundle = bundle or load_settings().model
+    with _extra("train"):
+        from models.evaluation import evaluate as measure
+
+        measure(bundle, data, task=task, as_json=as_json, baseline=baseline, threads=threads)
