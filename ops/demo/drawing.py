@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from stream.dead_letter_box import written
 from stream.display import harmless
 
 WIDTH = 100
+DASHBOARD_COLUMNS = (26, 26, 42)
 BAR_CELLS = 16
 MOST_BARS = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -108,6 +110,8 @@ def letter_line(letter: DeadLetter, prefix: str) -> Line:
 def dashboard(figures: Figures, title: str) -> RenderableType:
     """What is shown while records go through, at most WIDTH wide."""
     columns = Table.grid(padding=(0, 3))
+    for width in DASHBOARD_COLUMNS:  # fixed, so that the picture does not jump
+        columns.add_column(width=width)
     news = figures.counts.get(Kind.NEWS.stream, Counts())
     messages = figures.counts.get(Kind.MESSAGE.stream, Counts())
     columns.add_row(
@@ -117,19 +121,23 @@ def dashboard(figures: Figures, title: str) -> RenderableType:
             Text(),
             titled("Messages by sentiment", sentiment_bars(messages)),
         ),
-        titled("News by topic", label_bars(news.of("topic"), "cyan", cells=12)),
+        titled("News by topic", label_bars(news.of("topic"), "cyan", cells=10)),
     )
-    rule = Text(f"── {title} ".ljust(WIDTH, "─"), style="bold")
-    return Group(rule, columns)
+    return Group(heading(title), columns)
 
 
 def listening_line(figures: Figures) -> RenderableType:
     """What is shown while there is nothing to do but wait."""
     held = (
         f"{figures.documents:,} documents, {len(figures.raised):,} alerts, "
-        f"{len(figures.letters):,} dead letters; listening, Ctrl-C ends "
+        f"{len(figures.letters):,} dead letters; listening, Ctrl-C ends"
     )
-    return Text(f"── {held}".ljust(WIDTH, "─"), style="bold")
+    return heading(held)
+
+
+def heading(title: str) -> Rule:
+    """A line over the whole width, with words in it."""
+    return Rule(Text(title, style="bold"), align="left", style="bold")
 
 
 def progress(figures: Figures) -> str:

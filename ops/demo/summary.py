@@ -8,7 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.demo.drawing import SEVERITIES, bars, label_bars, milliseconds, sentiment_bars, titled
+from ops.demo.drawing import (
+    SEVERITIES,
+    WIDTH,
+    bars,
+    label_bars,
+    milliseconds,
+    sentiment_bars,
+    titled,
+)
 from ops.demo.expectations import Expectations, Holdings
 from ops.demo.figures import Counts, Figures, percentile
 from schemas.records import Kind
@@ -56,9 +64,9 @@ def summary(figures: Figures, acts: Sequence[Act]) -> list[RenderableType]:
 
 def beside(left: RenderableType, right: RenderableType) -> Table:
     """Two halves of the width."""
-    table = Table.grid(expand=True, padding=(0, 2))
-    table.add_column(ratio=1)
-    table.add_column(ratio=1)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=WIDTH // 2 - 2)
+    table.add_column(width=WIDTH // 2)
     table.add_row(left, right)
     return table
 
@@ -76,14 +84,15 @@ def throughput(acts: Sequence[Act]) -> Table:
 def latency(figures: Figures) -> Table:
     """p50 and p99, and how they were observed."""
     table = Table.grid(padding=(0, 3))
-    table.add_row("", Text("p50", "dim"), Text("p99", "dim"), Text("seen by", "dim"))
+    heads = ("", "p50", "p99", "of", "as seen by")
+    table.add_row(*(Text(head, "dim") for head in heads))
     rows = (
-        ("alert in Redis", figures.alert_seconds, "a reader that waits on the stream of alerts"),
+        ("alert in Redis", figures.alert_seconds, "a reader that waits on the stream"),
         ("document in Elasticsearch", figures.document_seconds, "gets by id, every 20 ms"),
     )
     for name, seconds, observer in rows:
         cells = (milliseconds(percentile(seconds, share)) for share in (0.50, 0.99))
-        table.add_row(name, *cells, f"{len(seconds)} of them, {observer}")
+        table.add_row(name, *cells, f"{len(seconds)}", observer)
     return table
 
 
