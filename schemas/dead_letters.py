@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Self
 
-from schemas.errors import RecordRejected
+from schemas.errors import Reason, RecordRejected
 from schemas.times import format_milliseconds, parse_rfc3339
 
 # The topic takes messages of 5 MiB: key, value and headers must fit.
@@ -15,15 +14,6 @@ MAX_KEPT_KEY_BYTES = 256 << 10
 MAX_MESSAGE_CHARACTERS = 1_000
 
 Headers = Sequence[tuple[str, bytes]]
-
-
-class Reason(StrEnum):
-    UNDECODABLE = "undecodable"
-    INVALID = "invalid"
-    TOO_LARGE = "too_large"
-    TIME_OUT_OF_RANGE = "time_out_of_range"
-    REJECTED_BY_INDEX = "rejected_by_index"
-    MODEL_ERROR = "model_error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,7 @@ BellwetherError
 └── ServerUnavailable    a server does not answer or refuses us: the command line ends with 1
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from schemas.dead_letters import Reason
+from enum import StrEnum
 
 
 class BellwetherError(Exception):
@@ -26,6 +21,17 @@ class ConfigurationError(BellwetherError):
 
 class BundleError(BellwetherError):
     """A model bundle is missing, damaged, or made for other tasks."""
+
+
+class Reason(StrEnum):
+    """Why a record is a dead letter."""
+
+    UNDECODABLE = "undecodable"
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    REJECTED_BY_INDEX = "rejected_by_index"
+    MODEL_ERROR = "model_error"
 
 
 class RecordRejected(BellwetherError):

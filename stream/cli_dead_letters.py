@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.dead_letters import Reason
-from schemas.errors import BellwetherError
+from schemas.errors import BellwetherError, Reason
 from stream.cli_base import Json, explained, operator_settings, run
 from stream.when import parse_when
 

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
-from schemas.dead_letters import MAX_KEPT_VALUE_BYTES, DeadLetter, Reason
+from schemas.dead_letters import MAX_KEPT_VALUE_BYTES, DeadLetter
+from schemas.errors import Reason
 from stream.brokers import broker_admin, confirmed_producer, max_value_bytes, send
 from stream.dead_letter_reader import read_dead_letters
 from stream.redis_session import redis_session

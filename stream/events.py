@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from schemas.alerts import Alert
-from schemas.dead_letters import DeadLetter, Reason
+from schemas.dead_letters import DeadLetter
 from schemas.documents import Write
+from schemas.errors import Reason
 from schemas.records import Record
 from schemas.sources import Source
 from stream.alerts import Judged

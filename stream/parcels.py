@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from schemas.decoding import MAX_AHEAD, MIN_EVENT_TIME
 from schemas.errors import ConfigurationError
-from schemas.records import MAX_AHEAD, MIN_EVENT_TIME, RECORD_TYPES, Kind
+from schemas.records import RECORD_TYPES, Kind
 from schemas.sources import Source, with_fields
 from schemas.times import format_rfc3339, parse_rfc3339
 

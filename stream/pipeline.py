@@ -21,11 +21,11 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from models.classifier import Classifier
-from schemas.dead_letters import DeadLetter, Reason
+from schemas.dead_letters import DeadLetter
+from schemas.decoding import decode
 from schemas.documents import alert_write, resolved_write
-from schemas.errors import RecordRejected
+from schemas.errors import Reason, RecordRejected
 from schemas.predictions import Classification
-from schemas.records import decode
 from stream.alert_store import AlertStore
 from stream.alerts import Verdict
 from stream.analysis import Analysis

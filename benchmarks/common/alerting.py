@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from benchmarks.common.corpus import Event
 from models.classifier import Classifier
+from schemas.decoding import decode
 from schemas.errors import BellwetherError
-from schemas.records import Kind, Record, decode
+from schemas.records import Kind, Record
 from schemas.sources import load_sources
 from schemas.taxonomy import load_taxonomy
 from stream.risk import RiskModel

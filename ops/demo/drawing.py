@@ -43,6 +43,7 @@ def bars(rows: Sequence[tuple[str, int, str]], cells: int = BAR_CELLS) -> Table:
     """A line for each (label, number, style); the longest bar is the largest number."""
     most = max((number for _, number, style in rows if style), default=0) or 1
     table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
     for label, number, style in rows:
         drawn = bar(number / most, cells) if style else " " * cells
         table.add_row(label, Text(drawn, style=style), f"{number:>4}")
@@ -163,7 +164,7 @@ def totals(figures: Figures) -> Table:
 def latencies(figures: Figures) -> Table:
     """From send to alert and to document."""
     table = Table.grid(padding=(0, 2))
-    table.add_row(Text("From send to", style="bold"), Text("p50", "dim"), Text("p99", "dim"))
+    table.add_row(Text("Latency", style="bold"), Text("p50", "dim"), Text("p99", "dim"))
     rows = {"alert": figures.alert_seconds, "document": figures.document_seconds}
     for name, seconds in rows.items():
         cells = (milliseconds(percentile(seconds, share)) for share in (0.50, 0.99))

@@ -8,8 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.alerts import Alert
-from schemas.dead_letters import Reason
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, Reason
 
 Name = TypeVar("Name", bound=str)
 

@@ -9,7 +9,7 @@ from ops.demo.documents import count_documents
 from ops.demo.expectations import Holdings
 from ops.demo.figures import Figures
 from schemas.alerts import Alert
-from schemas.dead_letters import Reason
+from schemas.errors import Reason
 from schemas.mappings import ALERTS
 from stream.alert_store import AlertStore
 from stream.clients import make_elasticsearch

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from schemas.decoding import decode
 from schemas.errors import RecordRejected
-from schemas.records import Kind, Record, decode
+from schemas.records import Kind, Record
 from schemas.sources import Source, load_sources
 from stream.json_lines import open_lines
 from stream.parcels import Packer, Parcel

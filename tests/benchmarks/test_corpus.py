@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common.corpus import FILE, Post, events, posts
+from schemas.decoding import decode
 from schemas.errors import ConfigurationError
-from schemas.records import Kind, decode
+from schemas.records import Kind
 from schemas.sources import load_sources
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -24,8 +24,7 @@ from ops.demo.guide import where_to_look
 from ops.demo.racing import watched
 from ops.demo.samples import EXPECTED, load_samples
 from schemas.alerts import Alert, Severity, Status, alert_id, fingerprint
-from schemas.dead_letters import Reason
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, Reason
 from stream.brokers import broker_admin
 from stream.clients import make_elasticsearch, make_redis
 from stream.settings import Settings, load_settings

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from models.classifier import Classifier
+from schemas.decoding import Decoded, decode
 from schemas.errors import RecordRejected
 from schemas.predictions import Classification
-from schemas.records import Decoded, Kind, MessageRecord, Record, decode
+from schemas.records import Kind, MessageRecord, Record
 from schemas.sources import Source, load_sources
 from schemas.taxonomy import TOPIC, load_taxonomy
 from stream.alerts import Match

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.dead_letters import MAX_KEPT_VALUE_BYTES, DeadLetter, Reason
-from schemas.errors import RecordRejected
+from schemas.dead_letters import MAX_KEPT_VALUE_BYTES, DeadLetter
+from schemas.errors import Reason, RecordRejected
 from tests.schemas.samples import ARRIVED
 
 LETTER = DeadLetter(

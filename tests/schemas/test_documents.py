@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
+from schemas.decoding import decode
 from schemas.documents import Origin, alert_write, document, index_name, resolved_write
 from schemas.predictions import Classification
-from schemas.records import Kind, decode
+from schemas.records import Kind
 from schemas.taxonomy import load_taxonomy
 from tests.schemas.samples import (
     ARRIVED,

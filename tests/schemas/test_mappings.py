@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from schemas.alerts import Alert
+from schemas.decoding import decode
 from schemas.documents import Origin, document, index_name, index_templates
 from schemas.mappings import PROPERTIES
-from schemas.records import RECORD_TYPES, Kind, decode
+from schemas.records import RECORD_TYPES, Kind
 from schemas.taxonomy import load_taxonomy
 from tests.schemas.samples import (
     ARRIVED,

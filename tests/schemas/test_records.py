@@ -7,17 +7,9 @@ from typing import Any
 
 import pytest
 
-from schemas.dead_letters import Reason
-from schemas.errors import RecordRejected
-from schemas.records import (
-    MAX_VALUE_BYTES,
-    Channel,
-    Kind,
-    MessageRecord,
-    NewsRecord,
-    decode,
-    decode_feedback,
-)
+from schemas.decoding import MAX_VALUE_BYTES, decode, decode_feedback
+from schemas.errors import Reason, RecordRejected
+from schemas.records import Channel, Kind, MessageRecord, NewsRecord
 from tests.schemas.samples import (
     ARRIVED,
     MESSAGE_SOURCE,

@@ -7,8 +7,9 @@ import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from schemas.decoding import decode, decode_feedback
 from schemas.errors import RecordRejected
-from schemas.records import Kind, decode, decode_feedback
+from schemas.records import Kind
 from schemas.sources import Source
 from tests.schemas.samples import (
     ARRIVED,

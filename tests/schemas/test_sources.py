@@ -4,8 +4,9 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.decoding import decode
 from schemas.errors import ConfigurationError, RecordRejected
-from schemas.records import Kind, NewsRecord, decode
+from schemas.records import Kind, NewsRecord
 from schemas.sources import Source, load_sources, parse_map, with_fields
 from tests.schemas.samples import ARRIVED, MESSAGE_SOURCE, NEWS_SOURCE, news
 

@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
 from schemas.alerts import Alert
-from schemas.dead_letters import DeadLetter, Reason
+from schemas.dead_letters import DeadLetter
+from schemas.errors import Reason
 from stream import cli
 from stream.alert_store import AlertStore
 from stream.brokers import send

@@ -7,8 +7,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
-from schemas.dead_letters import DeadLetter, Reason
-from schemas.errors import BellwetherError, ServerUnavailable
+from schemas.dead_letters import DeadLetter
+from schemas.errors import BellwetherError, Reason, ServerUnavailable
 from stream import dead_letter_box
 from stream.dead_letter_box import (
     Wanted,

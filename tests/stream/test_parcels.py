@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.decoding import decode
 from schemas.errors import ConfigurationError
-from schemas.records import Kind, decode
+from schemas.records import Kind
 from schemas.sources import Source
 from stream.parcels import Packer, Parcel
 
