@@ -13,9 +13,11 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def _span(text: str) -> timedelta:
     try:
-        return parse_span(text)
+        span = parse_span(text)
+        datetime.now(UTC) - span  # as long as the calendar at most
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(str(error)) from None
+    return span
 
 
 @explained

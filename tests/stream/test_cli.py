@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -387,3 +388,17 @@ def test_nothing_is_removed_unless_somebody_says_yes(
         said = bellwether("forget", "--customer", "c1")
         assert said.code == 1
         assert "removed" not in said.out
+
+
+def test_prune_names_and_then_deletes(
+    servers: Servers, settings: Settings, bellwether: Bellwether, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = servers.elasticsearch.address
+    monkeypatch.setenv("BELLWETHER_ELASTICSEARCH", address)
+    name = f"{settings.prefix}alerts-2020.01"
+    urlopen(Request(f"{address}/{name}", method="PUT"))
+    for _ in range(2):
+        said = bellwether("prune", "--older-than", "90d", "--dry-run")
+        assert (said.code, said.out) == (0, f"{name}\n")
+    assert bellwether("prune", "--older-than", "90d", "--yes").out == f"{name}\n1 deleted\n"
+    assert bellwether("prune", "--older-than", "90d").out == "no index is that old\n"
