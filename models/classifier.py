@@ -97,9 +97,15 @@ class Classifier:
 
 
 def _start_engine(bundle: Bundle, taxonomy: Taxonomy, threads: int) -> OnnxEngine:
-    engine = OnnxEngine(
-        bundle.graph, bundle.tokenizer, bundle.manifest.window_tokens, threads=threads
-    )
+    try:
+        engine = OnnxEngine(
+            bundle.graph, bundle.tokenizer, bundle.manifest.window_tokens, threads=threads
+        )
+    # The errors of ONNX Runtime and of tokenizers have no root of their own.
+    except Exception as error:
+        raise BundleError(
+            f"The graph {bundle.graph} cannot be run, or its tokenizer not read: {error}."
+        ) from error
     for task in taxonomy.tasks.values():
         if engine.widths.get(task.name) != len(task.labels):
             raise BundleError(

@@ -76,13 +76,14 @@ class WindowTokenizer:
         self._max_characters = window_tokens * CHARACTERS_PER_TOKEN
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        cut = [text[: self._max_characters] for text in texts]
+        stripped = [text.strip() for text in texts]
+        cut = [text[: self._max_characters] for text in stripped]
         encodings: list[Encoding] = self._tokenizer.encode_batch_fast(
             [_without_surrogates(text) for text in cut]
         )
         return [
             Tokens(encoding.ids, bool(encoding.overflowing) or len(short) < len(text))
-            for encoding, short, text in zip(encodings, cut, texts, strict=True)
+            for encoding, short, text in zip(encodings, cut, stripped, strict=True)
         ]
 
 

@@ -35,7 +35,8 @@ def int8_graph(
     heads: Mapping[str, Head],
     ranges: Mapping[str, Range],
     window_tokens: int = WINDOW_TOKENS,
+    pooled_layers: int = 1,
 ) -> bytes:
     """The serialised ONNX graph of the encoder in int8 with its heads in float32."""
-    model = NetworkBuilder(encoder, heads, ranges, window_tokens).build()
+    model = NetworkBuilder(encoder, heads, ranges, window_tokens, pooled_layers).build()
     return bytes(model.SerializeToString())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.measures import accuracy
 from models.network import Head
 
 FloatArray = npt.NDArray[np.float32]
@@ -34,17 +35,16 @@ def fit_head(
     Vectors are standardised while fitting; the head takes them as they come from the engine.
     """
     heads = [_fit(labels, train, penalty, seed) for penalty in penalties]
-    return max(heads, key=lambda head: accuracy(head_logits(head, development), development))
+    return max(
+        heads,
+        key=lambda h: accuracy(development.targets, head_logits(h, development).argmax(axis=1)),
+    )
 
 
 def head_logits(head: Head, data: HeadData) -> FloatArray:
     """Logits [texts, labels]."""
     logits: FloatArray = data.vectors @ head.weight + head.bias
     return logits
-
-
-def accuracy(logits: FloatArray, data: HeadData) -> float:
-    return float((logits.argmax(axis=1) == data.targets).mean())
 
 
 def _fit(labels: Sequence[str], data: HeadData, penalty: float, seed: int) -> Head:

@@ -8,7 +8,8 @@ beats SkipLayerNormalization by a quarter of the whole run.
 There is no attention mask and no padding: the engine only batches texts of equal length. So the
 answer for a text cannot depend on its batch-mates, and no work is spent on padding.
 
-Inputs: `ids` int32 [batch, length]. Outputs: `pooled` float32 [batch, hidden], and one output of
+Inputs: `ids` int32 [batch, length]. Outputs: `pooled` float32 [batch, width], the mean over the
+text's tokens of each of the last `pooled_layers` layers, one beside the other; and one output of
 logits a task, float32 [batch, labels], named like the task.
 """
 
@@ -34,7 +35,7 @@ IR_VERSION = 9
 class Head:
     """A linear head on the pooled vector: logits = pooled @ weight + bias.
 
-    weight is float32 [hidden, labels], bias float32 [labels].
+    weight is float32 [width, labels], bias float32 [labels].
     """
 
     labels: tuple[str, ...]
@@ -76,19 +77,21 @@ class NetworkBuilder:
         heads: Mapping[str, Head],
         ranges: Mapping[str, Range] | None,
         window_tokens: int,
+        pooled_layers: int = 1,
     ) -> None:
         self.encoder = encoder
         self.window_tokens = window_tokens
+        self.pooled_layers = pooled_layers
         self.heads = heads
         self.ranges = ranges
         self.graph = _Graph()
         self.dense_inputs: dict[str, str] = {}
 
     def build(self) -> onnx.ModelProto:
-        hidden = self._embeddings()
+        states = [self._embeddings()]
         for layer in range(self.encoder.shape.layers):
-            hidden = self._layer(layer, hidden)
-        self.graph.add("ReduceMean", [hidden], POOLED, axes=[1], keepdims=0)
+            states.append(self._layer(layer, states[-1]))
+        self._pool(states[-self.pooled_layers :])
         for task, head in self.heads.items():
             self._head(task, head)
         return self._model()
@@ -198,13 +201,21 @@ class NetworkBuilder:
             "LayerNormalization", [value, gain, bias], f"{at}.result", axis=-1, epsilon=epsilon
         )
 
+    def _pool(self, states: Sequence[str]) -> None:
+        means = [
+            self.graph.add("ReduceMean", [state], f"{state}.mean", axes=[1], keepdims=0)
+            for state in states
+        ]
+        self.graph.add("Concat", means, POOLED, axis=1)
+
     def _head(self, task: str, head: Head) -> None:
         weight = self.graph.constant(f"{task}.weight", head.weight)
         bias = self.graph.constant(f"{task}.bias", head.bias)
         self.graph.add("Gemm", [POOLED, weight, bias], task)
 
     def _model(self) -> onnx.ModelProto:
-        outputs = [_tensor(POOLED, ["batch", self.encoder.shape.hidden])]
+        width = self.encoder.shape.hidden * self.pooled_layers
+        outputs = [_tensor(POOLED, ["batch", width])]
         outputs += [_tensor(task, ["batch", len(h.labels)]) for task, h in self.heads.items()]
         if self.ranges is None:
             seen = dict.fromkeys(self.dense_inputs.values())

@@ -26,6 +26,7 @@ from models.heads import FloatArray, HeadData, fit_head, head_logits
 from models.measures import summary
 from models.network import Head
 from models.probes import write_probes
+from models.quantization import Range
 from schemas.errors import ConfigurationError
 from schemas.taxonomy import Taxonomy, load_taxonomy
 
@@ -39,8 +40,10 @@ class HeadsRecipe:
 
     seed: int = 0
     window_tokens: int = WINDOW_TOKENS
+    # The mean of the last layer alone is 2 points worse on sentiment and costs as much.
+    pooled_layers: int = 3
     range_texts_per_source: int = 60
-    penalties: tuple[float, ...] = (0.03, 0.3)
+    penalties: tuple[float, ...] = (0.01, 0.03, 0.1)
     chunk_texts: int = 2048
 
 
@@ -100,14 +103,17 @@ class HeadsTrainer:
         with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
-            vectors = self._vectors(int8_graph(self.encoder, {}, ranges), examples)
+            vectors = self._vectors(self._graph({}, ranges), examples)
             heads, entries, metrics = self._heads(examples, vectors)
-            graph = int8_graph(self.encoder, heads, ranges, self.recipe.window_tokens)
-            self._write_files(folder, graph, heads)
+            self._write_files(folder, self._graph(heads, ranges), heads)
             sealed = self._seal(folder, self._manifest(entries, metrics, fingerprint(data)))
             replace_folder(folder, out)
         self.report(f"Wrote bundle {sealed.version} to {out}")
         return sealed
+
+    def _graph(self, heads: Mapping[str, Head], ranges: Mapping[str, Range]) -> bytes:
+        layers = min(self.recipe.pooled_layers, self.encoder.shape.layers)
+        return int8_graph(self.encoder, heads, ranges, self.recipe.window_tokens, layers)
 
     def _vectors(self, graph: bytes, examples: Sequence[Example]) -> Mapping[str, FloatArray]:
         """The pooled vector of every distinct text."""
@@ -167,6 +173,7 @@ class HeadsTrainer:
         arrays = {f"{name}.weight": head.weight for name, head in heads.items()}
         arrays |= {f"{name}.bias": head.bias for name, head in heads.items()}
         save_file(arrays, folder / bundles.HEADS)
+        (folder / bundles.HEADS).chmod(0o644)  # safetensors gives it to its owner alone
         (folder / bundles.PROBES).write_bytes(b"")
 
     def _manifest(

@@ -1,0 +1,150 @@
+"""The lines of `bellwether classify`."""
+
+import gzip
+import io
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from models.classification import classify_lines, read_lines
+from models.classifier import Classifier
+from schemas.errors import BellwetherError, ConfigurationError
+from schemas.records import Kind
+
+UP = "Harborline lifts forecast after record sales, shares soar"
+
+
+def answers(
+    lines: Iterable[bytes], classifier: Classifier, **options: Any
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Parsed output lines, and the errors that were told."""
+    errors: list[str] = []
+    out = classify_lines(lines, classifier, on_error=errors.append, **options)
+    return [orjson.loads(line) for line in out], errors
+
+
+def test_news_is_the_default(classifier: Classifier) -> None:
+    (answer,), errors = answers([orjson.dumps({"text": UP})], classifier)
+    assert errors == []
+    assert list(answer) == ["id", "text", "predictions", "model_version"]
+    assert (answer["id"], answer["text"]) == (1, UP)
+    assert answer["model_version"] == classifier.version
+    assert set(answer["predictions"]) == {"news.sentiment", "news.topic"}
+    sentiment = answer["predictions"]["news.sentiment"]
+    assert sentiment["label"] == "positive"
+    assert set(sentiment["probabilities"]) == {"negative", "neutral", "positive"}
+    assert sentiment["confidence"] == max(sentiment["probabilities"].values())
+    assert sum(sentiment["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_kind_comes_from_the_task_or_is_given(classifier: Classifier) -> None:
+    line = orjson.dumps({"text": "I lost my card"})
+    (by_task,), _ = answers([line], classifier, task="message.intent")
+    assert set(by_task["predictions"]) == {"message.intent"}
+    probabilities = by_task["predictions"]["message.intent"]["probabilities"]
+    assert len(probabilities) == 78
+    assert "other" in probabilities
+    (by_kind,), _ = answers([line], classifier, kind=Kind.MESSAGE)
+    assert set(by_kind["predictions"]) == {"message.intent", "message.emotion"}
+
+
+def test_where_the_text_stands(classifier: Classifier) -> None:
+    records = [
+        {"headline": "Oil slips", "body": "Stocks grew."},
+        {"headline": "Oil slips", "body": None},
+        {"headline": "Oil slips", "text": "Gold climbs"},
+        {"id": "n-7", "text": "Gold climbs"},
+        {"id": 0, "text": "Gold climbs"},
+    ]
+    found, _ = answers(map(orjson.dumps, records), classifier)
+    assert [a["text"] for a in found[:3]] == [
+        "Oil slips\n\nStocks grew.",
+        "Oil slips",
+        "Gold climbs",
+    ]
+    assert [a["id"] for a in found] == [1, 2, 3, "n-7", 0]
+    (named,), _ = answers(
+        [orjson.dumps({"title": UP, "text": "no"})], classifier, text_field="title"
+    )
+    assert named["text"] == UP
+
+
+def test_a_bad_line_is_told_and_its_neighbours_pass(classifier: Classifier) -> None:
+    lines = [
+        b'\xef\xbb\xbf{"text": "first"}\n',
+        b"{broken\n",
+        b"\n",
+        b"[1, 2]\n",
+        b'{"id": "x", "text": 5}\n',
+        b'{"id": "y"}\n',
+        b'{"text": " \\n"}\n',
+        b'{"text": "\xff"}\n',
+        b'{"text": "\\ud800"}\n',
+        b'{"headline": null}\n',
+        b'{"text": "last"}',
+    ]
+    found, errors = answers(lines, classifier)
+    assert [a["id"] for a in found] == [1, 2, 4, "x", "y", 7, 8, 9, 10, 11]
+    assert [a["id"] for a in found if "predictions" in a] == [1, 11]
+    bad = {a["id"]: a["error"] for a in found if "error" in a}
+    assert len(errors) == 8
+    assert "not JSON" in bad[2]
+    assert "not a JSON object" in bad[4]
+    assert "'text' is not a string" in bad["x"]
+    assert "'text' is absent" in bad["y"]
+    assert "'text' is empty" in bad[7]
+
+
+def test_order_is_kept_over_chunks(classifier: Classifier) -> None:
+    texts = [f"{'profit ' * (n % 7 + 1)}{n}" for n in range(50)]
+    lines = [orjson.dumps({"id": n, "text": text}) for n, text in enumerate(texts)]
+    found, _ = answers(lines, classifier, chunk_lines=8)
+    assert [(a["id"], a["text"]) for a in found] == list(enumerate(texts))
+
+
+def test_lines_are_read_chunk_by_chunk(classifier: Classifier) -> None:
+    read = 0
+
+    def lines() -> Iterable[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b'{"text": "Gold climbs"}'
+
+    out = classify_lines(lines(), classifier, chunk_lines=10)
+    assert next(iter(out))
+    assert read == 10
+
+
+def test_an_entity_gets_a_sentiment(classifier: Classifier) -> None:
+    line = orjson.dumps({"text": UP, "entity": "Harborline"})
+    (answer,), _ = answers([line], classifier, task="news.sentiment")
+    assert answer["predictions"]["news.sentiment"]["label"] == "positive"
+
+
+def test_wrong_tasks_are_told_before_anything_is_read(classifier: Classifier) -> None:
+    with pytest.raises(ConfigurationError, match=r"no task 'news\.mood'.*news\.sentiment"):
+        classify_lines([], classifier, task="news.mood")
+    with pytest.raises(ConfigurationError, match="is for message, not for news"):
+        classify_lines([], classifier, task="message.intent", kind=Kind.NEWS)
+
+
+def test_lines_of_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, packed = tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"
+    plain.write_bytes(b"1\n2\n")
+    packed.write_bytes(gzip.compress(b"1\n2\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1\n2\n")))
+    for source in (str(plain), str(packed), "-"):
+        assert list(read_lines(source)) == [b"1\n", b"2\n"]
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BellwetherError, match=r"Cannot read .*No such file"):
+        list(read_lines(str(tmp_path / "nothing.jsonl")))
+    (tmp_path / "wrong.gz").write_bytes(b"not packed")
+    with pytest.raises(BellwetherError, match="Cannot read"):
+        list(read_lines(str(tmp_path / "wrong.gz")))

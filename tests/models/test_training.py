@@ -1,0 +1,129 @@
+"""`train` and `evaluate` on a small encoder and sets of our own."""
+
+import io
+import json
+from pathlib import Path
+
+import orjson
+import pytest
+from rich.console import Console
+
+from models.bundle import Manifest
+from models.classifier import Classifier
+from models.data import DataError
+from models.evaluation import evaluate
+from models.training import train
+from schemas.errors import ConfigurationError
+from schemas.records import Kind
+from tests.models.small_data import write_data
+from tests.models.small_encoder import write_encoder
+
+pytest.importorskip("sklearn")
+pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("sets") / "data")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("encoders") / "small")
+
+
+@pytest.fixture(scope="module")
+def bundle(data: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "trained"
+    train(data, out, encoder=encoder, report=lambda _: None)
+    return out
+
+
+def test_a_trained_bundle_serves(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    news, message = classifier.classify(["earnings", "help"], [Kind.NEWS, Kind.MESSAGE])
+    assert set(news.predictions) == {"news.sentiment", "news.topic"}
+    assert set(message.predictions) == {"message.intent", "message.emotion"}
+
+
+def test_the_manifest_says_how_it_was_made(bundle: Path) -> None:
+    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
+    assert (manifest.recipe, manifest.seed, manifest.parent) == ("heads", 0, None)
+    assert manifest.encoder.name == "small"
+    assert set(manifest.metrics["news.sentiment"]) == {"sentfin", "twitter_fin_sentiment"}
+    assert manifest.metrics["news.sentiment"]["sentfin"]["accuracy"] > 0.6
+
+
+def test_the_same_seed_makes_the_same_bundle(
+    bundle: Path, data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    again = train(data, tmp_path / "again", encoder=encoder, threads=1, report=lambda _: None)
+    assert again.version == Classifier.load(bundle).version
+
+
+def test_training_replaces_a_bundle_whole(data: Path, encoder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / "left-over").write_text("from before")
+    train(data, out, encoder=encoder, report=lambda _: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+    assert not (out / "left-over").exists()
+
+
+def test_wrong_requests_are_told_before_the_work(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no recipe 'magic'"):
+        train(data, tmp_path / "out", recipe="magic")
+    with pytest.raises(DataError, match="no folder"):
+        train(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_a_label_outside_the_taxonomy_is_told(encoder: Path, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    with (data / "goemotions.jsonl").open("a") as file:
+        file.write('{"text": "meh", "label": "boredom"}\n')
+    with pytest.raises(DataError, match="label 'boredom'"):
+        train(data, tmp_path / "out", encoder=encoder, report=lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_stands_beside_word_n_grams(bundle: Path, data: Path) -> None:
+    screen = io.StringIO()
+    results = evaluate(bundle, data, console=Console(file=screen, width=140))
+    assert [result.task for result in results] == [
+        "news.sentiment", "news.topic", "message.intent", "message.emotion",
+    ]  # fmt: skip
+    sentiment = results[0]
+    assert sentiment.confusion.sum() == sum(each.texts for each in sentiment.sets)
+    assert all((each.baseline_accuracy or 0) > 0.8 for each in sentiment.sets)
+    for words in ("twitter_fin_sentiment", "macro-F1", "ECE", "news.topic: most frequent"):
+        assert words in screen.getvalue()
+
+
+def test_evaluation_of_one_task_as_json(bundle: Path, data: Path) -> None:
+    screen = io.StringIO()
+    evaluate(
+        bundle, data, task="message.intent", as_json=True, baseline=False,
+        console=Console(file=screen),
+    )  # fmt: skip
+    answer = json.loads(screen.getvalue())
+    (intent,) = answer["tasks"]
+    assert answer["model_version"] == Classifier.load(bundle).version
+    assert {each["source"] for each in intent["sets"]} == {"banking77", "clinc", "oos"}
+    assert intent["sets"][0]["baseline_accuracy"] is None
+    assert len(intent["confusion"]) == len(intent["labels"]) == 78
+
+
+def test_evaluation_tells_what_is_missing(bundle: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no task"):
+        evaluate(bundle, data, task="news.mood")
+    with pytest.raises(DataError, match="--data"):
+        evaluate(bundle, tmp_path / "nowhere")
+
+
+def test_heads_are_kept_for_training_to_go_on(bundle: Path) -> None:
+    numpy_ = pytest.importorskip("safetensors.numpy")
+    heads = numpy_.load_file(bundle / "heads.safetensors")
+    labels = orjson.loads((bundle / "manifest.json").read_bytes())["tasks"]
+    for task, entry in labels.items():
+        assert heads[f"{task}.weight"].shape[1] == len(entry["labels"])
+        assert heads[f"{task}.bias"].shape == (len(entry["labels"]),)
