@@ -2,16 +2,18 @@
 
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aiokafka.helpers import create_ssl_context
-from elasticsearch import AsyncElasticsearch
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from schemas.errors import ConfigurationError
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from elasticsearch import AsyncElasticsearch
 
 REQUEST_TIMEOUT_SECONDS = 30
 REDIS_TIMEOUT_SECONDS = 10
@@ -80,8 +82,11 @@ def make_redis(settings: Settings, timeout_seconds: float = REDIS_TIMEOUT_SECOND
         ) from None
 
 
-def make_elasticsearch(settings: Settings) -> AsyncElasticsearch:
+def make_elasticsearch(settings: Settings) -> "AsyncElasticsearch":
     """An asyncio client of Elasticsearch that leaves retries to its caller."""
+    # Its import takes a second, which commands that do not need it should not wait for.
+    from elasticsearch import AsyncElasticsearch
+
     options: dict[str, Any] = {}
     if settings.elasticsearch_ca_file:
         options["ca_certs"] = _existing(settings.elasticsearch_ca_file, "ELASTICSEARCH_CA_FILE")

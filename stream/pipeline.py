@@ -30,6 +30,7 @@ from stream.alert_store import AlertStore
 from stream.alerts import Verdict
 from stream.analysis import Analysis
 from stream.batcher import Batcher
+from stream.cancellation import cancelled
 from stream.dead_letters import DeadLetterWriter
 from stream.elastic import ElasticSink, Rejection
 from stream.events import Batch, Event, Incoming
@@ -100,9 +101,7 @@ class Pipeline:
 
     async def stop(self) -> None:
         """End the stages. What is under way is not acknowledged and comes again."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(*self._tasks)
         self._engine.shutdown(wait=False, cancel_futures=True)
 
     def forget(self) -> None:

@@ -66,7 +66,7 @@ async def initialise(settings: Settings) -> list[str]:
         await install_templates(client, settings.prefix, settings.elasticsearch_replicas)
     finally:
         await client.close()
-    return [*lines, f"index templates of {settings.prefix or 'the default '}namespace are current"]
+    return [*lines, f"index templates {settings.prefix}* are current"]
 
 
 async def _create_topics(settings: Settings, wanted: Sequence[TopicPlan]) -> list[str]:
