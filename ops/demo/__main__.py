@@ -74,7 +74,7 @@ def _demonstrate(once: bool, started: float) -> int:
 
 def _show(home: Path, namespace: str, log: Path, screen: Screen, started: float, once: bool) -> int:
     settings = load_settings(home=home, namespace=namespace)
-    screen.say(f"Namespace: {namespace}; the worker's log: {log}")
+    screen.paste([f"Namespace: {namespace}; the worker's log: {log}"])
     given = {f"{PREFIX}HOME": str(home), f"{PREFIX}NAMESPACE": namespace}
     with Worker(given, log, screen.say) as worker:
         show = Show(settings, home, worker, screen, started, once)
