@@ -6,11 +6,11 @@ News, with the weights w of risk.yaml and v the weight of the headline's severes
     negative = P(negative) + neutral_share · v · P(neutral)
     risk     = negative · (stake + (1 - stake) · v)
 
-A customer's message, v being the weight of the severest word among its first 400 characters:
+A customer's message:
 
     stake = Σ P(intent) · w(intent)
     upset = Σ P(emotion) · w(emotion)
-    risk  = 1 - (1 - stake) · (1 - v) · (1 - upset_share · upset)
+    risk  = 1 - (1 - stake) · (1 - upset_share · upset)
 
 Expectations over all labels are used rather than the likeliest label, so that an unsure answer has
 an unsure risk. Both formulas stay within [0, 1] as all weights do.
@@ -38,8 +38,6 @@ _AT = {
     INTENT: ("message", "intents"),
     EMOTION: ("message", "emotions"),
 }
-# A customer says early what the matter is; reading on would cost more than it tells.
-_MESSAGE_CHARACTERS = 400
 _WORD = re.compile(r"[a-z]+")
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -65,7 +63,6 @@ class _Message(_Strict):
     intents: dict[str, _Share]
     emotions: dict[str, _Share]
     upset_share: _Share
-    severe_words: list[_SevereWords]
 
 
 class _RiskFile(_Strict):
@@ -80,8 +77,7 @@ class RiskModel:
     negative: tuple[float, ...]
     neutral: tuple[float, ...]
     labels: Mapping[str, tuple[float, ...]]
-    news_words: Mapping[str, float]
-    message_words: Mapping[str, float]
+    words: Mapping[str, float]
     upset_share: float
 
     @classmethod
@@ -105,8 +101,7 @@ class RiskModel:
             labels={
                 task: _weights(taxonomy, task, document.section(at)) for task, at in _AT.items()
             },
-            news_words=_by_word(content.news.severe_words),
-            message_words=_by_word(content.message.severe_words),
+            words=_by_word(content.news.severe_words),
             upset_share=content.message.upset_share,
         )
 
@@ -115,20 +110,20 @@ class RiskModel:
         predictions = classification.predictions
         if isinstance(record, NewsRecord):
             return self._news(record.headline, predictions)
-        return self._message(record.text[:_MESSAGE_CHARACTERS], predictions)
+        return self._message(predictions)
 
     def _news(self, headline: str, predictions: Mapping[str, Prediction]) -> float:
-        severity = _severity(headline, self.news_words)
+        severity = _severity(headline, self.words)
         sentiment = predictions[SENTIMENT].probabilities
         negative = _expected(self.negative, sentiment)
         negative += severity * _expected(self.neutral, sentiment)
         stake = self._expected_weight(TOPIC, predictions)
         return _bounded(negative * (stake + (1 - stake) * severity))
 
-    def _message(self, text: str, predictions: Mapping[str, Prediction]) -> float:
-        calm = 1 - self.upset_share * self._expected_weight(EMOTION, predictions)
-        harmless = 1 - self._expected_weight(INTENT, predictions)
-        return _bounded(1 - harmless * (1 - _severity(text, self.message_words)) * calm)
+    def _message(self, predictions: Mapping[str, Prediction]) -> float:
+        stake = self._expected_weight(INTENT, predictions)
+        upset = self._expected_weight(EMOTION, predictions)
+        return _bounded(1 - (1 - stake) * (1 - self.upset_share * upset))
 
     def _expected_weight(self, task: str, predictions: Mapping[str, Prediction]) -> float:
         return _expected(self.labels[task], predictions[task].probabilities)
@@ -140,8 +135,6 @@ def _expected(weights: tuple[float, ...], probabilities: tuple[float, ...]) -> f
 
 
 def _severity(text: str, words: Mapping[str, float]) -> float:
-    if not words:
-        return 0.0
     return max((words[word] for word in _WORD.findall(text.lower()) if word in words), default=0.0)
 
 
