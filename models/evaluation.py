@@ -67,6 +67,7 @@ def evaluate(
     data: Path | None = None,
     *,
     task: str | None = None,
+    taxonomy: Taxonomy | None = None,
     as_json: bool = False,
     baseline: bool = True,
     threads: int = 0,
@@ -79,7 +80,7 @@ def evaluate(
     task).
     """
     examples = load_examples(data or DEFAULT_DATA)
-    classifier = Classifier.load(bundle or SHIPPED_BUNDLE, threads=threads)
+    classifier = Classifier.load(bundle or SHIPPED_BUNDLE, taxonomy=taxonomy, threads=threads)
     tasks = _chosen(classifier.taxonomy, task)
     results = [_evaluate_task(classifier, examples, each, baseline) for each in tasks]
     out = console or Console()
