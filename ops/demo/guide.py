@@ -9,7 +9,7 @@ from schemas.records import Kind
 from stream.redis_session import redis_address
 from stream.settings import Settings
 
-OWN_HEADLINE = "Bank regulator seizes Northgate Savings after run on deposits, shares worthless"
+OWN_HEADLINE = "Northgate Savings files for bankruptcy after run on deposits, shares halted"
 
 
 def where_to_look(settings: Settings, home: Path, *, listening: bool) -> Iterable[str]:

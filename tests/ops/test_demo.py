@@ -1,6 +1,7 @@
 """The demonstration: its arithmetic with plain values, and itself on real servers."""
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,6 +33,7 @@ from stream.settings import Settings, load_settings
 from tests.servers import Servers
 
 NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
+PLAIN = ("kafka", "elasticsearch", "namespace")
 EXPECTATIONS = Expectations.model_validate(
     {
         "documents": {"financial-news": 2},
@@ -256,11 +259,28 @@ def test_the_demo_shows_what_the_servers_hold_and_removes_it(
         assert word in output
     (namespace,) = set(re.findall(r"demo-[0-9]{8}-[0-9]{6}", output))
     settings = load_settings(**servers.settings, namespace=namespace)
-    assert asyncio.run(left(settings))
+    for line in where_to_look(settings, tmp_path, listening=False):
+        try_out(line, settings)
     removed = demo(tmp_path, servers, "--remove", namespace)
     assert removed.communicate(timeout=30)[0].startswith("removed 5 topics, ")
     assert asyncio.run(left(settings)) == []
     assert list((tmp_path / "demo").iterdir()) == []
+
+
+def try_out(line: str, settings: Settings) -> None:
+    """Do what a pasted line does; not every machine has curl."""
+    words = shlex.split(line, comments=True)
+    if words[:1] == ["curl"]:
+        with urllib.request.urlopen(words[-1]) as answer:
+            assert len(json.load(answer)["hits"]["hits"]) == 3
+    elif words[:1] == ["redis-cli"]:
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert '"severity":"' in done.stdout
+    elif line.endswith(" list"):
+        given = {f"BELLWETHER_{name.upper()}": str(getattr(settings, name)) for name in PLAIN}
+        environment = {**os.environ, **given, "BELLWETHER_REDIS": settings.redis.get_secret_value()}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        assert "critical" in done.stdout or "undecodable" in done.stdout
 
 
 async def left(settings: Settings) -> list[str]:
