@@ -30,7 +30,7 @@ from schemas.errors import BellwetherError
 from schemas.records import Kind
 from stream.settings import Settings
 
-WARM_UP_TEXTS = 1000
+ENGINE_WARM_UP_TEXTS = 500
 ALTERNATIVE_SECONDS = 300
 # Module, name, and how many times as fast the worker should be.
 ALTERNATIVES: tuple[tuple[str, str, float | None], ...] = (
@@ -99,7 +99,7 @@ def end_to_end(
     found = posts(data, texts)
     with servers(running, say) as (settings, folder):
         say("starting a worker")
-        with warm_worker(settings, folder, events(found[:WARM_UP_TEXTS], "warm")) as bench:
+        with warm_worker(settings, folder, events(found, "warm")) as bench:
             measured = _rounds(bench, found, rounds)
             if py_spy:
                 _record(bench, found, measured[-1].worker.seconds, py_spy)
@@ -113,7 +113,7 @@ def end_to_end(
 
 def _rounds(bench: Bench, found: Sequence[Post], rounds: int) -> list[Round]:
     engine = Engine(bench.settings)
-    engine.at_once(events(found[:WARM_UP_TEXTS], "warm"))
+    engine.at_once(events(found[:ENGINE_WARM_UP_TEXTS], "warm"))
     measured = []
     for number in range(1, rounds + 1):
         measured.append(_round(bench, engine, events(found, f"round{number}")))

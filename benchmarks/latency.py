@@ -34,7 +34,6 @@ from benchmarks.common.servers import servers
 from schemas.errors import BellwetherError
 from stream.settings import Settings
 
-WARM_UP_TEXTS = 1000
 CAPACITY_ROUNDS = 3
 ALERTING_SHARE = 0.05
 WATCHED_SHARE = 0.25
@@ -65,7 +64,7 @@ def latency(
     found = posts(data, texts)
     with servers(running, say) as (settings, folder):
         say("starting a worker")
-        with warm_worker(settings, folder, events(found[:WARM_UP_TEXTS], "warm")) as bench:
+        with warm_worker(settings, folder, events(found, "warm")) as bench:
             rates = _capacity(bench, found)
             rate = load * statistics.median(rates)
             flight = _flight(settings, rate, seconds, data)
