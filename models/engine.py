@@ -25,6 +25,7 @@ POOLED = "pooled"
 MICRO_BATCH_TOKENS = 512
 # No token needs this many characters on average; beyond, tokenising would be work thrown away.
 CHARACTERS_PER_TOKEN = 16
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,14 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _has_int8_products() -> bool:
+    """Whether the processor sums int8 products exactly (VNNI); unknown counts as no."""
+    try:
+        return "vnni" in _CPU_INFO.read_text()
+    except OSError:
+        return False
+
+
 def open_session(graph: Path | bytes) -> ort.InferenceSession:
     """A session whose every run stays on the calling thread and gives its memory back."""
     options = ort.SessionOptions()
@@ -186,8 +195,9 @@ def open_session(graph: Path | bytes) -> ort.InferenceSession:
     # The arena never gives memory back: it grows to several times the largest batch.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    # Without VNNI instructions int8 products saturate; this makes such CPUs use wider ones.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not _has_int8_products():
+        # Older x86 instructions would saturate; with this ONNX Runtime avoids them, 2.4 x slower.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return ort.InferenceSession(
         graph if isinstance(graph, bytes) else str(graph),

@@ -1,5 +1,6 @@
 """Linear heads: one logistic regression a task, fitted on the served engine's own vectors."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,11 +49,15 @@ def head_logits(head: Head, data: HeadData) -> FloatArray:
 
 
 def _fit(labels: Sequence[str], data: HeadData, penalty: float, seed: int) -> Head:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     center, spread = data.vectors.mean(axis=0), data.vectors.std(axis=0) + 1e-6
     model = LogisticRegression(C=penalty, max_iter=MAX_ITERATIONS, random_state=seed)
-    model.fit((data.vectors - center) / spread, data.targets)
+    with warnings.catch_warnings():
+        # Stopping before the optimum only regularises a little more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((data.vectors - center) / spread, data.targets)
     weight, bias = _all_labels(model.coef_, model.intercept_, model.classes_, len(labels))
     weight = weight / spread
     return Head(

@@ -43,7 +43,7 @@ class HeadsRecipe:
     # The mean of the last layer alone is 2 points worse on sentiment and costs as much.
     pooled_layers: int = 3
     range_texts_per_source: int = 60
-    penalties: tuple[float, ...] = (0.003, 0.01, 0.03)
+    penalties: tuple[float, ...] = (0.01, 0.03, 0.1)
     chunk_texts: int = 2048
 
 
