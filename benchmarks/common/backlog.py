@@ -1,10 +1,11 @@
 """One worker draining a backlog, timed without its start.
 
 A worker is started and takes a first backlog, which warms it and, above all, the servers: a young
-Elasticsearch needs more than twice the processor time for a document. Then, for each measurement, it is stopped by
-SIGSTOP, the backlog is published, and the clock starts when SIGCONT lets the worker go on with
-all of it waiting. The clock ends when the worker's own count of confirmed documents says that the
-last one is in Elasticsearch. Redis has judged each before that, so alerts are included.
+Elasticsearch needs more than twice the processor time for a document. Then, for each measurement,
+the worker is stopped by SIGSTOP, the backlog is published, and the clock starts when SIGCONT lets
+it go on with all of it waiting. The clock ends when the worker's own count of confirmed documents
+says that the last one is in Elasticsearch. Redis has judged each before that, so alerts are
+included.
 """
 
 import asyncio
