@@ -89,6 +89,7 @@ class HeadsTrainer:
         self.taxonomy = taxonomy
         self.threads = threads
         self.report = report
+        self.window_tokens = min(recipe.window_tokens, encoder.shape.positions)
 
     def train(self, data: Path, out: Path) -> Manifest:
         self.report(f"Reading the labelled sets in {data}")
@@ -97,7 +98,7 @@ class HeadsTrainer:
         ranges = measure_ranges(
             self.encoder,
             range_texts(examples, self.recipe.range_texts_per_source, self.recipe.seed),
-            self.recipe.window_tokens,
+            self.window_tokens,
         )
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
@@ -113,13 +114,11 @@ class HeadsTrainer:
 
     def _graph(self, heads: Mapping[str, Head], ranges: Mapping[str, Range]) -> bytes:
         layers = min(self.recipe.pooled_layers, self.encoder.shape.layers)
-        return int8_graph(self.encoder, heads, ranges, self.recipe.window_tokens, layers)
+        return int8_graph(self.encoder, heads, ranges, self.window_tokens, layers)
 
     def _vectors(self, graph: bytes, examples: Sequence[Example]) -> Mapping[str, FloatArray]:
         """The pooled vector of every distinct text."""
-        engine = OnnxEngine(
-            graph, self.encoder.tokenizer, self.recipe.window_tokens, threads=self.threads
-        )
+        engine = OnnxEngine(graph, self.encoder.tokenizer, self.window_tokens, threads=self.threads)
         texts = list(dict.fromkeys(e.text for e in examples))
         vectors: dict[str, FloatArray] = {}
         for start in range(0, len(texts), self.recipe.chunk_texts):
@@ -186,7 +185,7 @@ class HeadsTrainer:
             recipe="heads",
             seed=self.recipe.seed,
             encoder=EncoderEntry(name=self.encoder.name, sha256=self.encoder.sha256),
-            window_tokens=self.recipe.window_tokens,
+            window_tokens=self.window_tokens,
             taxonomy_version=self.taxonomy.version,
             tasks=entries,
             metrics=metrics,
