@@ -17,6 +17,7 @@ from stream.events import Incoming
 from stream.settings import Settings
 
 FETCH_BYTES_A_PARTITION = 1024 * 1024
+SESSION_SECONDS = 10.0
 
 
 def make_app(settings: Settings) -> faust.App:
@@ -29,6 +30,10 @@ def make_app(settings: Settings) -> faust.App:
         broker_credentials=_credentials(settings),
         broker_commit_interval=settings.commit_interval_seconds,
         broker_max_poll_records=500,
+        # How long a killed worker's partitions wait. Heartbeats have a thread of their own, so a
+        # busy worker is not taken for a dead one.
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=SESSION_SECONDS / 5,
         stream_buffer_maxsize=512,
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
