@@ -149,8 +149,17 @@ def evaluate(
     """
     from stream.settings import load_settings
 
-    bundle = bundle or load_settings().model
+    settings = load_settings()
     with _extra("train"):
         from models.evaluation import evaluate as measure
+        from schemas.taxonomy import load_taxonomy
 
-        measure(bundle, data, task=task, as_json=as_json, baseline=baseline, threads=threads)
+        measure(
+            bundle or settings.model,
+            data,
+            task=task,
+            taxonomy=load_taxonomy(settings.taxonomy),
+            as_json=as_json,
+            baseline=baseline,
+            threads=threads,
+        )
