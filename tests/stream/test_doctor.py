@@ -202,7 +202,7 @@ async def test_a_redis_that_hides_its_settings(guard: Guard, tmp_path: Path) -> 
     server = RedisServer(tmp_path / "redis")
     with running(guard, server):
         client = Redis.from_url(server.address)
-        await client.execute_command("ACL", "SETUSER", "guest", "on", ">pw", "+@all", "-config")
+        await client.execute_command("ACL", "SETUSER", "guest", "on", ">pw", "+@all", "-config")  # type: ignore[no-untyped-call]
         await client.aclose()
         address = f"redis://guest:pw@127.0.0.1:{server.port}/0"
         (warning,) = unwell(await redis(load_settings(redis=address)))
