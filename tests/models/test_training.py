@@ -2,6 +2,7 @@
 
 import io
 import json
+from importlib import import_module
 from pathlib import Path
 
 import orjson
@@ -17,9 +18,6 @@ from schemas.errors import ConfigurationError
 from schemas.records import Kind
 from tests.models.small_data import write_data
 from tests.models.small_encoder import write_encoder
-
-pytest.importorskip("sklearn")
-pytest.importorskip("onnx")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +119,7 @@ def test_evaluation_tells_what_is_missing(bundle: Path, data: Path, tmp_path: Pa
 
 
 def test_heads_are_kept_for_training_to_go_on(bundle: Path) -> None:
-    numpy_ = pytest.importorskip("safetensors.numpy")
+    numpy_ = import_module("safetensors.numpy")
     heads = numpy_.load_file(bundle / "heads.safetensors")
     labels = orjson.loads((bundle / "manifest.json").read_bytes())["tasks"]
     for task, entry in labels.items():
