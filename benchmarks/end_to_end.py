@@ -98,7 +98,6 @@ def end_to_end(
     where = machine()
     found = posts(data, texts)
     with servers(running, say) as (settings, folder):
-        say("starting a worker")
         with warm_worker(settings, folder, events(found, "warm")) as bench:
             measured = _rounds(bench, found, rounds)
             if py_spy:

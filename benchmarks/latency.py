@@ -62,12 +62,13 @@ def latency(
     """
     where = machine()
     found = posts(data, texts)
-    with servers(running, say) as (settings, folder):
-        say("starting a worker")
-        with warm_worker(settings, folder, events(found, "warm")) as bench:
-            rates = _capacity(bench, found)
-            rate = load * statistics.median(rates)
-            flight = _flight(settings, rate, seconds, data)
+    with (
+        servers(running, say) as (settings, folder),
+        warm_worker(settings, folder, events(found, "warm")) as bench,
+    ):
+        rates = _capacity(bench, found)
+        rate = load * statistics.median(rates)
+        flight = _flight(settings, rate, seconds, data)
     results.print(where)
     results.print(
         f"Capacity: [bold]{statistics.median(rates):.0f} events/s[/bold] ({len(rates)} backlogs of "
