@@ -17,6 +17,7 @@ instants are read from one clock, in this process.
 import math
 import random
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -25,12 +26,13 @@ import typer
 import uvloop
 
 from benchmarks.common.alerting import AlertingTexts
-from benchmarks.common.backlog import Bench, warm_worker
+from benchmarks.common.backlog import Bench, difference, warm_worker
 from benchmarks.common.command import DEFAULT_DATA, Data, Running, execute
 from benchmarks.common.corpus import Event, Post, events, posts
 from benchmarks.common.flight import LOOK_SECONDS, Flight, Observatory, Plan
 from benchmarks.common.screen import machine, percentile, results, say, table
 from benchmarks.common.servers import servers
+from benchmarks.common.usage import OTHERS
 from schemas.errors import BellwetherError
 from stream.settings import Settings
 
@@ -67,18 +69,24 @@ def latency(
         warm_worker(settings, folder, events(found, "warm")) as bench,
     ):
         rates = _capacity(bench, found)
-        rate = load * statistics.median(rates)
-        flight = _flight(settings, rate, seconds, data)
+        capacity = statistics.median(rates)
+        flight, plan = _prepared(settings, load * capacity, seconds, data)
+        say(f"sending {len(plan)} events in {seconds:g} s")
+        cores = _fly(bench, flight, plan)
     results.print(where)
     results.print(
-        f"Capacity: [bold]{statistics.median(rates):.0f} events/s[/bold] ({len(rates)} backlogs of "
-        f"{texts} texts: {min(rates):.0f} to {max(rates):.0f})"
+        f"Capacity: [bold]{capacity:.0f} events/s[/bold] ({len(rates)} backlogs of {texts} texts: "
+        f"{min(rates):.0f} to {max(rates):.0f})"
     )
     results.print(
-        f"Load: {load:g} of it, {len(flight.sent)} events in {seconds:g} s, open-loop; "
+        f"Load: {load:g} of it, {len(plan)} events in {seconds:g} s, open-loop; "
         f"{len(flight.alerting)} of them texts that raise an alert"
     )
     _show(flight)
+    results.print(
+        f"Meanwhile {sum(cores.values()):.1f} cores were busy, {cores[OTHERS]:.1f} of them with "
+        "other things than the worker and the servers (this load generator is one)."
+    )
     if flight.missing:
         raise BellwetherError(f"{flight.missing} alerts or documents were not seen in time")
 
@@ -93,7 +101,8 @@ def _capacity(bench: Bench, found: Sequence[Post]) -> list[float]:
     return rates
 
 
-def _flight(settings: Settings, rate: float, seconds: float, data: Path) -> Flight:
+def _prepared(settings: Settings, rate: float, seconds: float, data: Path) -> tuple[Flight, Plan]:
+    """What is to be sent when, and what is to be seen of it."""
     chance = random.Random(SEED)
     alerting = AlertingTexts(settings)
     due = list(arrivals(rate, seconds, chance))
@@ -102,9 +111,15 @@ def _flight(settings: Settings, rate: float, seconds: float, data: Path) -> Flig
         alerting={event.id for _, event in plan if alerting.has(event.text)},
         watched={event.id for _, event in plan if chance.random() < WATCHED_SHARE},
     )
-    say(f"sending {len(plan)} events in {seconds:g} s")
-    uvloop.run(Observatory(settings, flight).fly(plan))
-    return flight
+    return flight, plan
+
+
+def _fly(bench: Bench, flight: Flight, plan: Plan) -> dict[str, float]:
+    """Send and watch; how many cores were busy meanwhile, by name."""
+    cpu, started = bench.cpu(), time.perf_counter()
+    uvloop.run(Observatory(bench.settings, flight).fly(plan))
+    seconds = time.perf_counter() - started
+    return {name: used / seconds for name, used in difference(bench.cpu(), cpu).items()}
 
 
 def arrivals(rate: float, seconds: float, chance: random.Random) -> Iterator[float]:

@@ -101,7 +101,7 @@ class Bench:
 
     def drain(self, start: Start) -> Drain:
         """Let the worker go on, and time it until all that waited is confirmed."""
-        cpu, started = used(self.process, self._servers), time.perf_counter()
+        cpu, started = self.cpu(), time.perf_counter()
         self.process.resume()
         page = self._wait(start.page.documents + start.events, started)
         seconds = time.perf_counter() - started
@@ -109,8 +109,8 @@ class Bench:
             events=start.events,
             seconds=seconds,
             batches=page.batches - start.page.batches,
-            stages=_difference(page.stages, start.page.stages),
-            cpu=_difference(used(self.process, self._servers), cpu),
+            stages=difference(page.stages, start.page.stages),
+            cpu=difference(self.cpu(), cpu),
         )
 
     def feed(self, backlog: Sequence[Event]) -> None:
@@ -118,6 +118,10 @@ class Bench:
         documents = Page.read(self._worker).documents + len(backlog)
         self._publish(backlog)
         self._wait(documents, time.perf_counter())
+
+    def cpu(self) -> dict[str, float]:
+        """Processor seconds so far by name."""
+        return used(self.process, self._servers)
 
     def _publish(self, backlog: Sequence[Event]) -> None:
         now = datetime.now(UTC)
@@ -162,5 +166,6 @@ def warm_worker(settings: Settings, folder: Path, warm_up: Sequence[Event]) -> I
         worker.terminate()
 
 
-def _difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """What was added under each name."""
     return {name: value - before[name] for name, value in after.items()}
