@@ -83,10 +83,7 @@ def latency(
         f"{len(flight.alerting)} of them texts that raise an alert"
     )
     _show(flight)
-    results.print(
-        f"Meanwhile {sum(cores.values()):.1f} cores were busy, {cores[OTHERS]:.1f} of them with "
-        "other things than the worker and the servers (this load generator is one)."
-    )
+    _show_cores(cores)
     if flight.missing:
         raise BellwetherError(f"{flight.missing} alerts or documents were not seen in time")
 
@@ -159,6 +156,14 @@ def _show(flight: Flight) -> None:
         f"[dim]Documents are looked for every {1000 * LOOK_SECONDS:.0f} ms, so theirs is up to so "
         "much too high; a search finds them within another second.[/dim]"
     )
+
+
+def _show_cores(cores: Mapping[str, float]) -> None:
+    shown = table("Meanwhile", "", "cores busy")
+    for name, busy in [*cores.items(), ("in all", sum(cores.values()))]:
+        generator = ", this load generator included" if name == OTHERS else ""
+        shown.add_row(name + generator, f"{busy:.2f}")
+    results.print(shown)
 
 
 def _verdict(milliseconds: float, wanted: float | None) -> str:
