@@ -2,10 +2,10 @@
 
 All on the same servers, with the same texts and the same encoder, in one run. The worker drains a
 backlog that waits for it (benchmarks/common/backlog.py says how that is timed); the bare engine is
-`Classifier.classify` on the very texts of that backlog, run while the worker is stopped and the
-servers have nothing to do. Both are measured in turn, several times, so that what else the machine
-does meets both alike; their ratio is the median over the rounds. The alternatives read the same
-topics afterwards, fewer texts, since they are slower (benchmarks/alternatives/).
+`Classifier.classify` on the very texts of that backlog, run while the worker and the servers have
+nothing to do. A round is the engine, the worker and the engine again, so that a machine whose own
+speed comes and goes does so for both; the ratio is the median over the rounds. The alternatives
+read the same topics afterwards, fewer texts, since they are slower (benchmarks/alternatives/).
 """
 
 import json
@@ -43,32 +43,21 @@ class Engine:
     """The bare engine, with as many threads as the worker's."""
 
     def __init__(self, settings: Settings) -> None:
-        self._batch_records = settings.batch_records
         self._classifier = Classifier.load(
             settings.model, device=settings.device, threads=settings.threads or os.cpu_count() or 1
         )
 
-    def at_once(self, backlog: Sequence[Event]) -> Pass:
+    def classify(self, backlog: Sequence[Event]) -> Pass:
         """All texts in one call, as fast as the engine can be."""
-        return self._timed(backlog, len(backlog))
-
-    def batched(self, backlog: Sequence[Event]) -> Pass:
-        """One call after the other, each with as many texts as a full batch of the worker."""
-        return self._timed(backlog, self._batch_records)
-
-    def _timed(self, backlog: Sequence[Event], size: int) -> Pass:
+        texts, kinds = [event.text for event in backlog], [event.kind for event in backlog]
         cpu, started = time.process_time(), time.perf_counter()
-        for first in range(0, len(backlog), size):
-            batch = backlog[first : first + size]
-            self._classifier.classify(
-                [event.text for event in batch], [event.kind for event in batch]
-            )
-        return Pass(len(backlog), time.perf_counter() - started, time.process_time() - cpu)
+        self._classifier.classify(texts, kinds)
+        return Pass(len(texts), time.perf_counter() - started, time.process_time() - cpu)
 
 
 def end_to_end(
     texts: Annotated[int, typer.Option(min=100, help="Texts of a backlog.")] = 4000,
-    rounds: Annotated[int, typer.Option(min=1, help="Backlogs; medians are shown.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Backlogs; medians are shown.")] = 5,
     script_texts: Annotated[int, typer.Option(min=64, help="Texts of the script.")] = 1500,
     quix_texts: Annotated[int, typer.Option(min=20, help="Texts of Quix Streams.")] = 300,
     alternatives: Annotated[
@@ -112,21 +101,23 @@ def end_to_end(
 
 def _rounds(bench: Bench, found: Sequence[Post], rounds: int) -> list[Round]:
     engine = Engine(bench.settings)
-    engine.at_once(events(found[:ENGINE_WARM_UP_TEXTS], "warm"))
+    engine.classify(events(found[:ENGINE_WARM_UP_TEXTS], "warm"))
     measured = []
     for number in range(1, rounds + 1):
-        measured.append(_round(bench, engine, events(found, f"round{number}")))
+        done = _round(bench, engine, events(found, f"round{number}"))
         say(
-            f"round {number}: the engine {measured[-1].engine.events_a_second:.0f} events/s, "
-            f"the worker {measured[-1].worker.events_a_second:.0f}"
+            f"round {number} of {rounds}: the engine {done.engine.events_a_second:.0f} events/s, "
+            f"the worker {done.worker.events_a_second:.0f}"
         )
+        measured.append(done)
     return measured
 
 
 def _round(bench: Bench, engine: Engine, backlog: Sequence[Event]) -> Round:
-    start = bench.load(backlog)
-    at_once, batched = engine.at_once(backlog), engine.batched(backlog)
-    return Round(at_once, batched, bench.drain(start))
+    """The engine before and after the worker, since the machine's own speed comes and goes."""
+    before = engine.classify(backlog)
+    worker = bench.drain(backlog)
+    return Round((before, engine.classify(backlog)), worker)
 
 
 def _record(bench: Bench, found: Sequence[Post], seconds: float, file: Path) -> None:

@@ -92,8 +92,7 @@ def _capacity(bench: Bench, found: Sequence[Post]) -> list[float]:
     """Events a second of one backlog after the other."""
     rates = []
     for number in range(1, CAPACITY_ROUNDS + 1):
-        start = bench.load(events(found, f"capacity{number}"))
-        rates.append(bench.drain(start).events_a_second)
+        rates.append(bench.drain(events(found, f"capacity{number}")).events_a_second)
         say(f"backlog {number}: {rates[-1]:.0f} events/s")
     return rates
 

@@ -33,7 +33,7 @@ from stream.batcher import Batcher
 from stream.cancellation import cancelled
 from stream.dead_letters import DeadLetterWriter
 from stream.elastic import ElasticSink, Rejection
-from stream.events import Batch, Event, Incoming
+from stream.events import AnalysedEvent, Batch, Event, Incoming
 from stream.ledger import Lane, Ledger, Ticket
 from stream.metrics import Metrics
 from stream.retry import pauses
@@ -46,6 +46,7 @@ IDLE_JUDGE_SECONDS = 10
 CHARACTERS_PER_TOKEN = 3
 
 Rejected = tuple[Incoming, Ticket, DeadLetter]
+Classified = tuple[Event, Classification]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Pipeline:
             settings.batch_tokens, settings.batch_records, settings.linger_seconds
         )
         self._rejected: asyncio.Queue[Rejected] = asyncio.Queue()
-        self._classified: asyncio.Queue[Batch] = asyncio.Queue(1)
+        self._classified: asyncio.Queue[list[Classified]] = asyncio.Queue(1)
         self._alerted: asyncio.Queue[Batch] = asyncio.Queue(1)
         self._engine = ThreadPoolExecutor(1, "engine")
         self._tasks: list[asyncio.Task[None]] = []
@@ -141,19 +142,17 @@ class Pipeline:
             self._crash(error)
 
     async def _classify(self) -> None:
-        """The model's stage, with the analysis of its answers."""
+        """The model's stage."""
         while True:
             events = await self._batcher.next_batch()
             with self._metrics.stage("classify"):
                 classified = await self._classifications(events)
-            with self._metrics.stage("analyse"):
-                analysed = [self._parts.analysis.analysed(*pair) for pair in classified]
             self._metrics.batch_records.observe(len(classified))
             self._metrics.batch_tokens.observe(sum(answer.tokens for _, answer in classified))
-            if analysed:
-                await self._classified.put(Batch(analysed))
+            if classified:
+                await self._classified.put(classified)
 
-    async def _classifications(self, events: Sequence[Event]) -> list[tuple[Event, Classification]]:
+    async def _classifications(self, events: Sequence[Event]) -> list[Classified]:
         """Classify; a batch on which the model raises is halved down to the culprit."""
         texts = [event.record.text for event in events]
         kinds = [event.record.kind for event in events]
@@ -177,19 +176,28 @@ class Pipeline:
         self._reject(event.incoming, event.ticket, Reason.MODEL_ERROR, message)
 
     async def _judge(self) -> None:
-        """Redis' stage; an empty call now and then resolves alerts that are over."""
+        """Redis' stage, after the analysis of the answers, for which the model does not wait.
+
+        An empty call now and then resolves alerts that are over.
+        """
         while True:
-            try:
-                async with asyncio.timeout(IDLE_JUDGE_SECONDS):
-                    batch = await self._classified.get()
-            except TimeoutError:
-                batch = Batch([])
+            batch = Batch(await self._next_analysed())
             with self._metrics.stage("judge"):
                 verdict = await self._verdict(batch)
             batch.raised = [alert for alerts in verdict.raised for alert in alerts]
             batch.resolved = list(verdict.resolved)
             if batch.events or batch.resolved:
                 await self._alerted.put(batch)
+
+    async def _next_analysed(self) -> list[AnalysedEvent]:
+        """The next batch; none when the model had nothing to do for a while."""
+        try:
+            async with asyncio.timeout(IDLE_JUDGE_SECONDS):
+                classified = await self._classified.get()
+        except TimeoutError:
+            return []
+        with self._metrics.stage("analyse"):
+            return [self._parts.analysis.analysed(*pair) for pair in classified]
 
     async def _verdict(self, batch: Batch) -> Verdict:
         events = [analysed.judged for analysed in batch.events]

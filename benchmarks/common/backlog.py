@@ -1,10 +1,10 @@
 """One worker draining a backlog, timed without its start.
 
-Elasticsearch is warmed first (benchmarks/common/warming.py says why), then a worker is started and
-takes a first backlog. Now, for each measurement, the worker is stopped by SIGSTOP, the backlog is
-published, and the clock starts when SIGCONT lets it go on with all of it waiting. The clock ends
-when the worker's own count of confirmed documents says that the last one is in Elasticsearch. Redis
-has judged each before that, so alerts are included.
+A worker is started and drains a few backlogs untimed, so that it and the servers are warm. Now, for
+each measurement, it is stopped by SIGSTOP, the backlog is published, and the clock starts when
+SIGCONT lets it go on with all of it waiting. The clock ends when the worker's own count of
+confirmed documents says that the last one is in Elasticsearch. Redis has judged each before that,
+so alerts are included.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from pathlib import Path
 from benchmarks.common.corpus import Event
 from benchmarks.common.screen import say
 from benchmarks.common.usage import local_servers, used, worker_process
-from benchmarks.common.warming import warm_elasticsearch
 from schemas.errors import BellwetherError
 from stream.settings import Settings
 from tests.end_to_end.harness import Worker, metric, publish
@@ -26,7 +25,7 @@ from tests.end_to_end.harness import Worker, metric, publish
 STAGES = ("classify", "analyse", "judge", "store")
 SETTLE_SECONDS = 1.0
 STALL_SECONDS = 60.0
-ELASTICSEARCH_WARM_UPS = 6
+WARM_UPS = 3
 SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.05, 1.0
 
 
@@ -52,6 +51,7 @@ class Drain:
 class Page:
     """What the worker's /metrics page said at one time."""
 
+    records: float
     documents: float
     batches: float
     stages: Mapping[str, float]
@@ -63,20 +63,13 @@ class Page:
         if status != 200:
             raise BellwetherError(f"the worker does not answer:\n{worker.tail()}")
         return cls(
+            records=metric(text, "bellwether_events_total"),
             documents=metric(text, "bellwether_documents_total"),
             batches=metric(text, "bellwether_batch_records_count"),
             stages={
                 stage: metric(text, "bellwether_stage_seconds_sum", stage=stage) for stage in STAGES
             },
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a stopped worker stood, and how many events wait for it."""
-
-    events: int
-    page: Page
 
 
 class Bench:
@@ -88,28 +81,27 @@ class Bench:
         self._worker = worker
         self._servers = local_servers(settings)
 
-    def load(self, backlog: Sequence[Event]) -> Start:
-        """Stop the worker and publish a backlog for it.
+    def drain(self, backlog: Sequence[Event]) -> Drain:
+        """Time the worker from when all of a backlog waits for it until all of it is confirmed.
 
-        To be followed by drain() within the group's session (a minute), so that the worker keeps
-        its partitions.
+        The worker is stopped while the backlog is published, which takes much less than the
+        group's session, so that it keeps its partitions. Raises BellwetherError where it got
+        records twice all the same, since then the figure would mean nothing.
         """
-        page = Page.read(self._worker)
+        before = Page.read(self._worker)
         self.process.suspend()
         self._publish(backlog)
-        return Start(len(backlog), page)
-
-    def drain(self, start: Start) -> Drain:
-        """Let the worker go on, and time it until all that waited is confirmed."""
         cpu, started = self.cpu(), time.perf_counter()
         self.process.resume()
-        page = self._wait(start.page.documents + start.events, started)
+        after = self._wait(before.documents + len(backlog), started)
         seconds = time.perf_counter() - started
+        if (read := after.records - before.records) != len(backlog):
+            raise BellwetherError(f"the worker read {read:.0f} records, not {len(backlog)}")
         return Drain(
-            events=start.events,
+            events=len(backlog),
             seconds=seconds,
-            batches=page.batches - start.page.batches,
-            stages=difference(page.stages, start.page.stages),
+            batches=after.batches - before.batches,
+            stages=difference(after.stages, before.stages),
             cpu=difference(self.cpu(), cpu),
         )
 
@@ -151,9 +143,7 @@ class Bench:
 
 @contextmanager
 def warm_worker(settings: Settings, folder: Path, warm_up: Sequence[Event]) -> Iterator[Bench]:
-    """Warm Elasticsearch, start a worker, have it drain a first backlog, and end it afterwards."""
-    say("warming Elasticsearch")
-    asyncio.run(warm_elasticsearch(settings, warm_up, ELASTICSEARCH_WARM_UPS))
+    """Start a worker, have it drain a backlog untimed a few times, and end it afterwards."""
     say("starting a worker")
     with Worker(settings, folder / "worker.log") as worker:
         try:
@@ -161,7 +151,9 @@ def warm_worker(settings: Settings, folder: Path, warm_up: Sequence[Event]) -> I
         except AssertionError as error:
             raise BellwetherError(str(error)) from None
         bench = Bench(settings, worker)
-        bench.feed(warm_up)
+        for number in range(1, WARM_UPS + 1):
+            say(f"warming up, {number} of {WARM_UPS}")
+            bench.feed(warm_up)
         yield bench
         worker.terminate()
 

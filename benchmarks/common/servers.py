@@ -44,12 +44,17 @@ def servers(use_running: bool, say: Say) -> Iterator[tuple[Settings, Path]]:
 
 @contextmanager
 def _own(folder: Path, namespace: str, say: Say) -> Iterator[Settings]:
-    """The servers of `make up`, with the same heaps and compilers."""
+    """The servers of `make up`, but without Java's optimising compiler.
+
+    It would be at work for the first many minutes, and take several times what the documents
+    themselves take, on the very cores that are measured; in a server that has run for days it has
+    nothing to do.
+    """
     say("starting Kafka, Redis and Elasticsearch")
     install()
-    kafka = Kafka(folder / "kafka", long_running=True)
+    kafka = Kafka(folder / "kafka")
     redis = Redis(folder / "redis")
-    elasticsearch = Elasticsearch(folder / "elasticsearch", long_running=True)
+    elasticsearch = Elasticsearch(folder / "elasticsearch")
     guard = Guard()
     try:
         with running(guard, kafka, redis, elasticsearch):

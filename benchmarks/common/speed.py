@@ -27,11 +27,19 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The engine, once with all texts and once in batches as the worker's, and the worker."""
+    """The worker draining a backlog, and the engine on the same texts before and after that."""
 
-    engine: Pass
-    batched: Pass
+    passes: tuple[Pass, Pass]
     worker: Drain
+
+    @property
+    def engine(self) -> Pass:
+        """Both passes as one."""
+        return Pass(
+            sum(each.texts for each in self.passes),
+            sum(each.seconds for each in self.passes),
+            sum(each.cpu_seconds for each in self.passes),
+        )
 
     @property
     def ratio(self) -> float:
@@ -98,12 +106,10 @@ def _verdict(ratio: float, wanted: float | None) -> tuple[str, str]:
 def _stages(middle: Round) -> Table:
     """What the model's own stage waits for, and what runs beside it."""
     drain, stages = middle.worker, middle.worker.stages
-    engine, batched = middle.engine.seconds, middle.batched.seconds
+    engine = drain.events / middle.engine.events_a_second
     rows = (
-        ("the bare engine, all texts at once", engine),
-        ("+ batches of the worker's size, not all at once", batched - engine),
-        ("+ sharing the cores (classify, less the above)", stages["classify"] - batched),
-        ("+ analyse: risk, rules, documents", stages["analyse"]),
+        ("the bare engine", engine),
+        ("+ sharing the cores (classify, less the above)", stages["classify"] - engine),
         ("+ the model waits for records or sinks", _idle_seconds(drain)),
     )
     size = f"{drain.events / drain.batches:.0f} events a batch"
@@ -113,13 +119,14 @@ def _stages(middle: Round) -> Table:
     shown.add_section()
     shown.add_row("= the worker", *_shares(drain, drain.seconds))
     shown.add_section()
+    shown.add_row("meanwhile, analyse: risk, rules, documents", *_shares(drain, stages["analyse"]))
     shown.add_row("meanwhile, judge: Redis", *_shares(drain, stages["judge"]))
     shown.add_row("meanwhile, store: Elasticsearch", *_shares(drain, stages["store"]))
     return shown
 
 
 def _idle_seconds(drain: Drain) -> float:
-    return drain.seconds - drain.stages["classify"] - drain.stages["analyse"]
+    return drain.seconds - drain.stages["classify"]
 
 
 def _shares(drain: Drain, seconds: float) -> tuple[str, str]:
