@@ -23,7 +23,7 @@ from benchmarks.common.command import DEFAULT_DATA, Data, execute
 from benchmarks.common.corpus import posts
 from benchmarks.common.screen import machine, results, say, table
 from models.bundle import SHIPPED_BUNDLE, Bundle
-from models.classification import classify_lines, read_lines
+from models.classification import classify_chunks, read_chunks
 from models.classifier import Classifier
 from models.engine import OnnxEngine
 from schemas.errors import BellwetherError
@@ -60,7 +60,7 @@ def _classify(threads: int) -> Run:
         with tempfile.TemporaryDirectory() as folder, open("/dev/null", "wb") as out:
             file = Path(folder) / "posts.jsonl"
             file.write_bytes(b"\n".join(orjson.dumps({"text": text}) for text in texts))
-            out.writelines(classify_lines(read_lines(str(file)), classifier))
+            out.writelines(classify_chunks(read_chunks(str(file)), classifier))
 
     return run
 

@@ -24,9 +24,10 @@ from typing import Annotated
 
 import typer
 import uvloop
+from rich.table import Table
 
 from benchmarks.common.alerting import AlertingTexts
-from benchmarks.common.backlog import Bench, difference, warm_worker
+from benchmarks.common.backlog import Bench, Page, difference, warm_worker
 from benchmarks.common.command import DEFAULT_DATA, Data, Running, execute
 from benchmarks.common.corpus import Event, Post, events, posts
 from benchmarks.common.flight import LOOK_SECONDS, Flight, Observatory, Plan
@@ -72,7 +73,9 @@ def latency(
         capacity = statistics.median(rates)
         flight, plan = _prepared(settings, load * capacity, seconds, data)
         say(f"sending {len(plan)} events in {seconds:g} s")
+        page = bench.page()
         cores = _fly(bench, flight, plan)
+        batches = _batches(page, bench.page())
     results.print(where)
     results.print(
         f"Capacity: [bold]{capacity:.0f} events/s[/bold] ({len(rates)} backlogs of {texts} texts: "
@@ -83,6 +86,7 @@ def latency(
         f"{len(flight.alerting)} of them texts that raise an alert"
     )
     _show(flight)
+    results.print(batches)
     _show_cores(cores)
     if flight.missing:
         raise BellwetherError(f"{flight.missing} alerts or documents were not seen in time")
@@ -155,6 +159,16 @@ def _show(flight: Flight) -> None:
         f"[dim]Documents are looked for every {1000 * LOOK_SECONDS:.0f} ms, so theirs is up to so "
         "much too high; a search finds them within another second.[/dim]"
     )
+
+
+def _batches(before: Page, after: Page) -> Table:
+    """How large the batches were, and how long each stage took for one."""
+    batches = after.batches - before.batches
+    size = (after.records - before.records) / batches
+    shown = table("Batches", f"{batches:.0f} of {size:.1f} events", "ms each")
+    for stage, seconds in difference(after.stages, before.stages).items():
+        shown.add_row(stage, f"{1000 * seconds / batches:.1f}")
+    return shown
 
 
 def _show_cores(cores: Mapping[str, float]) -> None:

@@ -2,7 +2,8 @@
 
 import gzip
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from schemas.records import Kind
 from schemas.taxonomy import Taxonomy
 
 CHUNK_LINES = 1024
+ARRIVAL_BYTES = 1024 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -30,32 +32,46 @@ class _Line:
     error: str | None = None
 
 
-def read_lines(source: str) -> Iterator[bytes]:
+def read_chunks(source: str) -> Iterator[list[bytes]]:
     """The lines of a file, unpacked if its name ends in .gz, or of standard input for '-'.
 
+    Standard input gives what is there, so that a line that comes alone is answered at once.
     Raises BellwetherError when the file cannot be read.
     """
     if source == "-":
-        yield from sys.stdin.buffer
+        yield from _arrivals(sys.stdin.buffer)
         return
     try:
         with gzip.open(source) if source.endswith(".gz") else Path(source).open("rb") as file:
-            yield from file
+            while chunk := list(islice(file, CHUNK_LINES)):
+                yield chunk
     except OSError as error:
         raise BellwetherError(f"Cannot read {source}: {error.strerror or error}.") from None
+    except (EOFError, zlib.error) as error:
+        raise BellwetherError(f"Cannot read {source}: {error}.") from None
 
 
-def classify_lines(
-    lines: Iterable[bytes],
+def _arrivals(stream: Any) -> Iterator[list[bytes]]:
+    pieces: list[bytes] = []  # of a line whose end is not there yet
+    while data := stream.read1(ARRIVAL_BYTES):
+        head, newline, tail = data.rpartition(b"\n")
+        if newline:
+            yield b"".join([*pieces, head]).split(b"\n")
+            pieces = []
+        pieces.append(tail)
+    yield [b"".join(pieces)]
+
+
+def classify_chunks(
+    chunks: Iterable[Sequence[bytes]],
     classifier: Classifier,
     *,
     task: str | None = None,
     text_field: str | None = None,
     kind: Kind | None = None,
     on_error: Callable[[str], None] | None = None,
-    chunk_lines: int = CHUNK_LINES,
 ) -> Iterator[bytes]:
-    """One JSON line (with its newline) for each line that is not blank, in order.
+    """One JSON line (with its newline) for each line that is not blank, in order, chunk by chunk.
 
     The text is the field `text_field`; without it `text`, else headline and body. With a `task`
     only that one is answered, and the kind is the task's; else the kind is news. A record's own
@@ -65,20 +81,22 @@ def classify_lines(
     Raises ConfigurationError at once when the task is unknown or is of the other kind.
     """
     chosen = _kind(classifier.taxonomy, task, kind)
-    return _classified(lines, classifier, task, text_field, chosen, on_error, chunk_lines)
+    return _classified(chunks, classifier, task, text_field, chosen, on_error)
 
 
 def _classified(
-    lines: Iterable[bytes],
+    chunks: Iterable[Sequence[bytes]],
     classifier: Classifier,
     task: str | None,
     text_field: str | None,
     kind: Kind,
     on_error: Callable[[str], None] | None,
-    chunk_lines: int,
 ) -> Iterator[bytes]:
-    parsed = (_parse(n, line, text_field) for n, line in enumerate(lines, 1) if line.strip())
-    while chunk := list(islice(parsed, chunk_lines)):
+    seen = 0
+    for lines in chunks:
+        numbered = enumerate(lines, seen + 1)
+        seen += len(lines)
+        chunk = [_parse(number, line, text_field) for number, line in numbered if line.strip()]
         good = [line for line in chunk if line.error is None]
         answers = iter(
             classifier.classify(

@@ -17,6 +17,10 @@ from stream.events import Incoming
 from stream.settings import Settings
 
 FETCH_BYTES_A_PARTITION = 1024 * 1024
+# Bytes for which the broker holds a fetch, and how long at most. At once (Faust's own choice) is
+# right when there is little to do. With many records a second, to fetch each alone costs the worker
+# and the broker so much time that all records are later for it; to ask so often costs too.
+FETCH_AT_ONCE, FETCH_GATHERED = (1, 1500), (64 * 1024, 20)
 SESSION_SECONDS = 10.0
 
 
@@ -106,3 +110,14 @@ def _incoming(event: EventT[bytes], source: Source) -> Incoming:
         received_at=datetime.fromtimestamp(message.timestamp, UTC),
         acknowledge=event.ack,
     )
+
+
+def gather_fetches(app: faust.App, gathered: bool) -> None:
+    """Whether the broker gathers records for a moment; Faust does not pass these options on."""
+    thread: Any = getattr(app.consumer, "_thread", None)
+    consumer = getattr(thread, "_consumer", None)
+    if consumer is not None:
+        fetcher = consumer._fetcher
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = (
+            FETCH_GATHERED if gathered else FETCH_AT_ONCE
+        )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
@@ -45,13 +46,20 @@ def told_plainly(settings: Settings) -> Iterator[None]:
         yield
     except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
         unreachable = isinstance(error, KafkaConnectionError | OSError)
-        reason = (unreachable and last_words.text) or str(error) or "no answer in time"
+        reason = (unreachable and last_words.text) or _in_words(error)
         raise ServerUnavailable(
             f"Kafka at {settings.kafka} does not serve us: {reason}. Is it up (`make up`), and are "
             "BELLWETHER_KAFKA and the security settings beside it right?"
         ) from error
     finally:
         logger.removeHandler(last_words)
+
+
+def _in_words(error: Exception) -> str:
+    """What an error says; its name where it says nothing but a number."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) if re.search("[a-z]", str(error)) else type(error).__name__
 
 
 @asynccontextmanager

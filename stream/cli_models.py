@@ -53,7 +53,7 @@ def classify(
       $ bellwether classify chats.jsonl.gz --task message.intent
       $ echo '{"text": "Acme cuts its outlook"}' | bellwether classify
     """
-    from models.classification import classify_lines, read_lines
+    from models.classification import classify_chunks, read_chunks
     from models.classifier import Classifier
     from schemas.records import Kind
     from schemas.taxonomy import load_taxonomy
@@ -69,8 +69,8 @@ def classify(
         threads=settings.threads,
     )
     errors: list[str] = []
-    answers = classify_lines(
-        read_lines(file),
+    answers = classify_chunks(
+        read_chunks(file),
         classifier,
         task=task,
         text_field=text_field,
@@ -79,6 +79,7 @@ def classify(
     )
     for answer in answers:
         sys.stdout.buffer.write(answer)
+        sys.stdout.buffer.flush()  # whoever feeds line by line reads line by line
     if errors:
         raise BellwetherError(f"{len(errors)} lines could not be classified; first: {errors[0]}")
 

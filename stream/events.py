@@ -1,6 +1,6 @@
 """A record on its way through the pipeline, from what the consumer got to what is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -73,3 +73,12 @@ class Batch:
     events: list[AnalysedEvent]
     raised: list[Alert] = field(default_factory=list)
     resolved: list[Alert] = field(default_factory=list)
+
+    @classmethod
+    def joined(cls, batches: Sequence["Batch"]) -> "Batch":
+        """Several batches as one, in their order."""
+        return cls(
+            [event for batch in batches for event in batch.events],
+            [alert for batch in batches for alert in batch.raised],
+            [alert for batch in batches for alert in batch.resolved],
+        )

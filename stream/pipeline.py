@@ -4,8 +4,9 @@ Promises on a crash: a record is acknowledged only after Redis and Elasticsearch
 dead-letter topic) confirmed it, and acknowledgements go in the order of offsets, so whatever was
 under way is delivered again and written again; every sink is idempotent.
 
-Each stage is one task that hands batches on through a queue of one, so that Redis waits neither
-for Elasticsearch nor for the model, and a slow sink slows the consumer by way of the room.
+Each stage is one task that hands batches on through a queue that the room alone bounds: alerts do
+not wait for a slow Elasticsearch, and a slow sink slows the consumer, never the heap. What waits
+for Elasticsearch goes to it together, so its requests grow with its slowness.
 No stage raises for a server that is away: it waits. Any other exception is a bug; it crashes the
 worker, which starts again from the committed offsets.
 """
@@ -16,7 +17,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -44,9 +46,12 @@ logger = logging.getLogger(__name__)
 
 IDLE_JUDGE_SECONDS = 10
 CHARACTERS_PER_TOKEN = 3
+STORE_INTERVAL_SECONDS = 0.05
 
+T = TypeVar("T")
 Rejected = tuple[Incoming, Ticket, DeadLetter]
-Classified = tuple[Event, Classification]
+Answer = Classification | Exception
+Classified = tuple[Sequence[Event], Sequence[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +85,11 @@ class Pipeline:
             settings.batch_tokens, settings.batch_records, settings.linger_seconds
         )
         self._rejected: asyncio.Queue[Rejected] = asyncio.Queue()
-        self._classified: asyncio.Queue[list[Classified]] = asyncio.Queue(1)
-        self._alerted: asyncio.Queue[Batch] = asyncio.Queue(1)
+        self._classified: asyncio.Queue[Classified] = asyncio.Queue()
+        self._alerted: asyncio.Queue[Batch] = asyncio.Queue()
         self._engine = ThreadPoolExecutor(1, "engine")
         self._tasks: list[asyncio.Task[None]] = []
+        self.submitted = 0
         self._metrics.in_flight.set_function(lambda: self._room.records)
         self._metrics.model_info.labels(parts.classifier.version).set(1)
 
@@ -91,6 +97,11 @@ class Pipeline:
         """Start the stages on the running loop."""
         stages = (self._classify(), self._judge(), self._store(), self._bury())
         self._tasks = [asyncio.create_task(self._guarded(stage)) for stage in stages]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits for the model than one batch."""
+        return len(self._batcher) > self._batcher.max_records
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing is in flight, for `seconds` at most."""
@@ -111,6 +122,7 @@ class Pipeline:
 
     async def submit(self, incoming: Incoming) -> None:
         """Take a record; waits while too much is in flight. Never raises for a bad record."""
+        self.submitted += 1
         await self._room.enter(incoming.size)
         lane = Lane(incoming.topic, incoming.partition, incoming.generation)
         ticket = self._ledger.open(lane, incoming.acknowledge)
@@ -143,31 +155,32 @@ class Pipeline:
 
     async def _classify(self) -> None:
         """The model's stage."""
+        loop = asyncio.get_running_loop()
         while True:
             events = await self._batcher.next_batch()
-            with self._metrics.stage("classify"):
-                classified = await self._classifications(events)
-            self._metrics.batch_records.observe(len(classified))
-            self._metrics.batch_tokens.observe(sum(answer.tokens for _, answer in classified))
-            if classified:
-                await self._classified.put(classified)
+            answers = await loop.run_in_executor(self._engine, self._answers, events)
+            self._classified.put_nowait((events, answers))
 
-    async def _classifications(self, events: Sequence[Event]) -> list[Classified]:
+    def _answers(self, events: Sequence[Event]) -> list[Answer]:
+        """One an event, on the engine's thread."""
+        with self._metrics.stage("classify"):
+            answers = self._classifications(events)
+        tokens = sum(answer.tokens for answer in answers if isinstance(answer, Classification))
+        self._metrics.batch_records.observe(len(events))
+        self._metrics.batch_tokens.observe(tokens)
+        return answers
+
+    def _classifications(self, events: Sequence[Event]) -> list[Answer]:
         """Classify; a batch on which the model raises is halved down to the culprit."""
         texts = [event.record.text for event in events]
         kinds = [event.record.kind for event in events]
-        loop = asyncio.get_running_loop()
-        classify = self._parts.classifier.classify
         try:
-            answers = await loop.run_in_executor(self._engine, classify, texts, kinds)
+            return [*self._parts.classifier.classify(texts, kinds)]
         except Exception as error:
             if len(events) == 1:
-                self._reject_for_model(events[0], error)
-                return []
+                return [error]
             middle = len(events) // 2
-            first = await self._classifications(events[:middle])
-            return first + await self._classifications(events[middle:])
-        return list(zip(events, answers, strict=True))
+            return self._classifications(events[:middle]) + self._classifications(events[middle:])
 
     def _reject_for_model(self, event: Event, error: Exception) -> None:
         name = type(error).__name__
@@ -187,17 +200,26 @@ class Pipeline:
             batch.raised = [alert for alerts in verdict.raised for alert in alerts]
             batch.resolved = list(verdict.resolved)
             if batch.events or batch.resolved:
-                await self._alerted.put(batch)
+                self._alerted.put_nowait(batch)
 
     async def _next_analysed(self) -> list[AnalysedEvent]:
         """The next batch; none when the model had nothing to do for a while."""
         try:
             async with asyncio.timeout(IDLE_JUDGE_SECONDS):
-                classified = await self._classified.get()
+                events, answers = await self._classified.get()
         except TimeoutError:
             return []
         with self._metrics.stage("analyse"):
-            return [self._parts.analysis.analysed(*pair) for pair in classified]
+            return self._analysed(events, answers)
+
+    def _analysed(self, events: Sequence[Event], answers: Sequence[Answer]) -> list[AnalysedEvent]:
+        analysed = []
+        for event, answer in zip(events, answers, strict=True):
+            if isinstance(answer, Exception):
+                self._reject_for_model(event, answer)
+            else:
+                analysed.append(self._parts.analysis.analysed(event, answer))
+        return analysed
 
     async def _verdict(self, batch: Batch) -> Verdict:
         events = [analysed.judged for analysed in batch.events]
@@ -216,9 +238,15 @@ class Pipeline:
         return verdict
 
     async def _store(self) -> None:
-        """Elasticsearch's stage; what it has confirmed is acknowledged."""
+        """Elasticsearch's stage; what it has confirmed is acknowledged.
+
+        A request costs the server much more than a document, so there are not too many a second.
+        """
+        next_at = monotonic()
         while True:
-            batch = await self._alerted.get()
+            await asyncio.sleep(next_at - monotonic())
+            batch = Batch.joined(await _all_waiting(self._alerted))
+            next_at = monotonic() + STORE_INTERVAL_SECONDS
             with self._metrics.stage("store"):
                 rejections = await self._written(batch)
             await self._settle(batch)
@@ -258,10 +286,16 @@ class Pipeline:
     async def _bury(self) -> None:
         """The dead letters' stage; a bad record never stops a good one."""
         while True:
-            waiting = [await self._rejected.get()]
-            while not self._rejected.empty():
-                waiting.append(self._rejected.get_nowait())
+            waiting = await _all_waiting(self._rejected)
             await self._parts.dead_letters.write([letter for _, _, letter in waiting])
             for incoming, ticket, letter in waiting:
                 self._metrics.dead_letters.labels(letter.reason).inc()
                 self._finish(incoming, ticket)
+
+
+async def _all_waiting(queue: asyncio.Queue[T]) -> list[T]:
+    """All that is in the queue, oldest first; waits until there is something."""
+    waiting = [await queue.get()]
+    while not queue.empty():
+        waiting.append(queue.get_nowait())
+    return waiting

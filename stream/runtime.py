@@ -19,7 +19,7 @@ from schemas.errors import ServerUnavailable
 from schemas.sources import Source
 from stream.alert_store import AlertStore
 from stream.analysis import Analysis
-from stream.app import attach_sources
+from stream.app import attach_sources, gather_fetches
 from stream.clients import make_elasticsearch, make_redis
 from stream.dead_letters import DeadLetterWriter
 from stream.elastic import ElasticSink
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 PROBE_SECONDS = 2.0
+MANY_A_SECOND = 25
 ANSWER_SECONDS = 5.0
 DAY_SECONDS = 24 * 3600
 
@@ -150,6 +151,16 @@ class Runtime(Service):
             if end is not None:
                 lag = max(0, end - committed)
                 self._metrics.consumer_lag.labels(tp.topic, str(tp.partition)).set(lag)
+
+    @Service.task
+    async def _watch_load(self) -> None:
+        """Gather fetches while records come quickly and are not more than the worker can take."""
+        before = self._pipeline.submitted
+        while not self.should_stop:
+            await self.sleep(WATCH_SECONDS)
+            rate = (self._pipeline.submitted - before) / WATCH_SECONDS
+            before = self._pipeline.submitted
+            gather_fetches(self._app, rate >= MANY_A_SECOND and not self._pipeline.is_behind)
 
     @Service.task
     async def _watch_coordinator(self) -> None:

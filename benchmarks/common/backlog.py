@@ -88,7 +88,7 @@ class Bench:
         group's session, so that it keeps its partitions. Raises BellwetherError where it got
         records twice all the same, since then the figure would mean nothing.
         """
-        before = Page.read(self._worker)
+        before = self.page()
         self.process.suspend()
         self._publish(backlog)
         cpu, started = self.cpu(), time.perf_counter()
@@ -107,9 +107,13 @@ class Bench:
 
     def feed(self, backlog: Sequence[Event]) -> None:
         """Have the worker take a backlog without stopping or timing it."""
-        documents = Page.read(self._worker).documents + len(backlog)
+        documents = self.page().documents + len(backlog)
         self._publish(backlog)
         self._wait(documents, time.perf_counter())
+
+    def page(self) -> Page:
+        """What the worker counted so far."""
+        return Page.read(self._worker)
 
     def cpu(self) -> dict[str, float]:
         """Processor seconds so far by name."""
@@ -122,7 +126,7 @@ class Bench:
 
     def _wait(self, documents: float, started: float) -> Page:
         """Look at the count of documents seldom at first, and often when the end is near."""
-        first = page = Page.read(self._worker)
+        first = page = self.page()
         moved_at = started
         while page.documents < documents:
             now = time.perf_counter()
@@ -135,7 +139,7 @@ class Bench:
             rate = (page.documents - first.documents) / (now - started)
             left = (documents - page.documents) / rate if rate else 0.0
             time.sleep(min(max(left / 3, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS))
-            before, page = page, Page.read(self._worker)
+            before, page = page, self.page()
             if page.documents > before.documents:
                 moved_at = time.perf_counter()
         return page

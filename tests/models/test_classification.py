@@ -1,16 +1,17 @@
 """The lines of `bellwether classify`."""
 
 import gzip
-import io
+import os
 import sys
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from models.classification import classify_lines, read_lines
+from models.classification import classify_chunks, read_chunks
 from models.classifier import Classifier
 from schemas.errors import BellwetherError, ConfigurationError
 from schemas.records import Kind
@@ -21,9 +22,11 @@ UP = "Harborline lifts forecast after record sales, shares soar"
 def answers(
     lines: Iterable[bytes], classifier: Classifier, **options: Any
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Parsed output lines, and the errors that were told."""
+    """Parsed output lines, and the errors that were told; the lines come in chunks of eight."""
     errors: list[str] = []
-    out = classify_lines(lines, classifier, on_error=errors.append, **options)
+    rest = iter(lines)
+    chunks = iter(lambda: list(islice(rest, 8)), [])
+    out = classify_chunks(chunks, classifier, on_error=errors.append, **options)
     return [orjson.loads(line) for line in out], errors
 
 
@@ -102,22 +105,23 @@ def test_a_bad_line_is_told_and_its_neighbours_pass(classifier: Classifier) -> N
 def test_order_is_kept_over_chunks(classifier: Classifier) -> None:
     texts = [f"{'profit ' * (n % 7 + 1)}{n}" for n in range(50)]
     lines = [orjson.dumps({"id": n, "text": text}) for n, text in enumerate(texts)]
-    found, _ = answers(lines, classifier, chunk_lines=8)
+    found, _ = answers(lines, classifier)
     assert [(a["id"], a["text"]) for a in found] == list(enumerate(texts))
 
 
-def test_lines_are_read_chunk_by_chunk(classifier: Classifier) -> None:
+def test_a_chunk_is_answered_before_the_next_is_read(classifier: Classifier) -> None:
     read = 0
 
-    def lines() -> Iterable[bytes]:
+    def chunks() -> Iterable[list[bytes]]:
         nonlocal read
-        for _ in range(100):
+        for _ in range(10):
             read += 1
-            yield b'{"text": "Gold climbs"}'
+            yield [b'{"text": "Gold climbs"}'] * 2
 
-    out = classify_lines(lines(), classifier, chunk_lines=10)
-    assert next(iter(out))
-    assert read == 10
+    out = iter(classify_chunks(chunks(), classifier))
+    assert [orjson.loads(next(out))["id"] for _ in range(2)] == [1, 2]
+    assert read == 1
+    assert orjson.loads(next(out))["id"] == 3
 
 
 def test_an_entity_gets_a_sentiment(classifier: Classifier) -> None:
@@ -128,23 +132,41 @@ def test_an_entity_gets_a_sentiment(classifier: Classifier) -> None:
 
 def test_wrong_tasks_are_told_before_anything_is_read(classifier: Classifier) -> None:
     with pytest.raises(ConfigurationError, match=r"no task 'news\.mood'.*news\.sentiment"):
-        classify_lines([], classifier, task="news.mood")
+        classify_chunks([], classifier, task="news.mood")
     with pytest.raises(ConfigurationError, match="is for message, not for news"):
-        classify_lines([], classifier, task="message.intent", kind=Kind.NEWS)
+        classify_chunks([], classifier, task="message.intent", kind=Kind.NEWS)
 
 
-def test_lines_of_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_files(tmp_path: Path) -> None:
     plain, packed = tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"
     plain.write_bytes(b"1\n2\n")
     packed.write_bytes(gzip.compress(b"1\n2\n"))
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1\n2\n")))
-    for source in (str(plain), str(packed), "-"):
-        assert list(read_lines(source)) == [b"1\n", b"2\n"]
+    for source in (str(plain), str(packed)):
+        assert list(read_chunks(source)) == [[b"1\n", b"2\n"]]
+
+
+def test_standard_input_gives_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    out_of, into = os.pipe()
+    with open(out_of) as source, open(into, "wb", buffering=0) as sender:
+        monkeypatch.setattr(sys, "stdin", source)
+        chunks = read_chunks("-")
+        sender.write(b"1\n")
+        assert next(chunks) == [b"1"]
+        sender.write(b"2\n3\nfo")
+        assert next(chunks) == [b"2", b"3"]
+        sender.write(b"u")
+        sender.write(b"r\n5")
+        assert next(chunks) == [b"four"]
+        sender.close()
+        assert list(chunks) == [[b"5"]]
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(BellwetherError, match=r"Cannot read .*No such file"):
-        list(read_lines(str(tmp_path / "nothing.jsonl")))
+        list(read_chunks(str(tmp_path / "nothing.jsonl")))
     (tmp_path / "wrong.gz").write_bytes(b"not packed")
     with pytest.raises(BellwetherError, match="Cannot read"):
-        list(read_lines(str(tmp_path / "wrong.gz")))
+        list(read_chunks(str(tmp_path / "wrong.gz")))
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"1\n2\n")[:-4])
+    with pytest.raises(BellwetherError, match="Cannot read"):
+        list(read_chunks(str(tmp_path / "cut.gz")))
