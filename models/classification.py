@@ -38,10 +38,12 @@ def read_chunks(source: str) -> Iterator[list[bytes]]:
     Standard input gives what is there, so that a line that comes alone is answered at once.
     Raises BellwetherError when the file cannot be read.
     """
-    if source == "-":
-        yield from _arrivals(sys.stdin.buffer)
-        return
+    if source == "-" and sys.stdin is None:
+        raise BellwetherError("There is no standard input.")
     try:
+        if source == "-":
+            yield from _arrivals(sys.stdin.buffer)
+            return
         with gzip.open(source) if source.endswith(".gz") else Path(source).open("rb") as file:
             while chunk := list(islice(file, CHUNK_LINES)):
                 yield chunk

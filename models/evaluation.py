@@ -6,6 +6,7 @@ regression reach, trained on the same training split.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def evaluate(
     takes a minute or two. Raises BundleError, DataError (no data), ConfigurationError (no such
     task).
     """
+    if baseline:
+        import_module("sklearn")  # so that one hears at once that it is missing
     examples = load_examples(data or DEFAULT_DATA)
     classifier = Classifier.load(bundle or SHIPPED_BUNDLE, taxonomy=taxonomy, threads=threads)
     tasks = _chosen(classifier.taxonomy, task)

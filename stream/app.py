@@ -28,8 +28,7 @@ def make_app(settings: Settings) -> faust.App:
     """An application with Faust's own store, web server and topic creation left out."""
     return faust.App(
         settings.group,
-        # Faust makes this folder and, without tables, writes nothing into it.
-        datadir=str(settings.home / "faust"),
+        datadir=str(settings.faust_folder),
         broker=[f"kafka://{broker}" for broker in settings.kafka.split(",")],
         broker_credentials=_credentials(settings),
         broker_commit_interval=settings.commit_interval_seconds,

@@ -96,7 +96,8 @@ def replay(
     """Send dead letters again to the topics they came from, as they were.
 
     For records that failed for a reason that is gone: a mapping corrected, a model fixed. Each is
-    sent once, also when you repeat the command. Those of which only a part was kept are refused.
+    sent once, also when you repeat the command and when it failed again meanwhile; --again sends
+    those too. Those of which only a part was kept are refused.
 
     \b
     Examples:

@@ -18,13 +18,14 @@ Threads = Annotated[int, typer.Option(min=0, help="0 means one a core.")]
 
 
 @contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """A package that only an extra installs is asked for in words."""
+def _extra(or_else: str = "") -> Iterator[None]:
+    """A package that only the extra `train` installs is asked for in words."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise BellwetherError(
-            f"this needs the package {error.name}: install the extra, pip install '.[{name}]'"
+            f"this needs the package {error.name}, which `make install-all` installs "
+            f"(the extra train){or_else}"
         ) from error
 
 
@@ -110,7 +111,7 @@ def train(
 
     settings = load_settings()
     out = out or settings.home / "bundles" / recipe
-    with _extra("train"):
+    with _extra():
         from models.data import DEFAULT_DATA
         from models.training import train as fit
         from schemas.taxonomy import load_taxonomy
@@ -148,10 +149,12 @@ def evaluate(
       $ bellwether evaluate
       $ bellwether evaluate --task news.topic --no-baseline
     """
+    from stream.display import screen
     from stream.settings import load_settings
 
     settings = load_settings()
-    with _extra("train"):
+
+    with _extra("; --no-baseline does without" if baseline else ""):
         from models.evaluation import evaluate as measure
         from schemas.taxonomy import load_taxonomy
 
@@ -163,4 +166,5 @@ def evaluate(
             as_json=as_json,
             baseline=baseline,
             threads=threads,
+            console=screen(),
         )

@@ -22,7 +22,7 @@ from stream.dead_letter_reader import read_dead_letters
 from stream.redis_session import redis_session
 from stream.settings import Settings
 
-REMEMBERED = "dead-letters:replayed"
+REMEMBERED, RESENT = "dead-letters:replayed", "dead-letters:resent"
 # A letter that was replayed leaves its topic after 30 days; then nobody asks for it any more.
 REMEMBER_SECONDS = 31 * 24 * 3600
 MAX_RECORD_BYTES = 2 * MAX_KEPT_VALUE_BYTES
@@ -144,29 +144,35 @@ async def replay_letters(
     """Send the wanted letters to where they came from, key and value as they were.
 
     Each is sent once, also over several calls (unless `again`): it is remembered in Redis when
-    the brokers have confirmed it. A crash in between sends a few twice, which the service takes
-    for the redelivery that it is. Raises ServerUnavailable and BellwetherError.
+    the brokers have confirmed it, and so is where it went. One that fails again there is a dead
+    letter of its own, but the first stands for it: only that is sent. A crash in between sends a
+    few twice, which the service takes for the redelivery that it is. Raises ServerUnavailable and
+    BellwetherError.
     """
     outcome = Outcome()
     async with redis_session(settings) as redis, broker_admin(settings) as admin:
         memory = _Memory(redis, f"{settings.prefix}bellwether:{REMEMBERED}")
+        resent = _Memory(redis, f"{settings.prefix}bellwether:{RESENT}")
         async with confirmed_producer(settings, MAX_RECORD_BYTES) as producer:
-            replayer = _Replayer(producer, memory, admin, outcome, again=again, dry_run=dry_run)
+            replayer = _Replayer(
+                producer, memory, resent, admin, outcome, again=again, dry_run=dry_run
+            )
             async for batch in _batches(read_dead_letters(settings), wanted, settings.prefix):
                 await replayer.replay(batch)
     return outcome
 
 
 class _Memory:
-    """Remembers in Redis which identities were replayed."""
+    """A set of identities in Redis."""
 
     def __init__(self, redis: Redis, key: str) -> None:
         self._redis = redis
         self._key = key
 
-    async def holds(self, identities: Sequence[Identity]) -> list[bool]:
+    async def held(self, identities: Sequence[Identity]) -> set[Identity]:
+        """Those of the identities, of which there is at least one, that are in the set."""
         answers = await self._redis.smismember(self._key, [written(i) for i in identities])
-        return [bool(answer) for answer in answers]
+        return {i for i, is_held in zip(identities, answers, strict=True) if is_held}
 
     async def add(self, identities: Sequence[Identity]) -> None:
         await self._redis.sadd(self._key, *(written(identity) for identity in identities))
@@ -178,6 +184,7 @@ class _Replayer:
         self,
         producer: AIOKafkaProducer,
         memory: _Memory,
+        resent: _Memory,
         admin: AIOKafkaAdminClient,
         outcome: Outcome,
         *,
@@ -186,6 +193,7 @@ class _Replayer:
     ) -> None:
         self._producer = producer
         self._memory = memory
+        self._resent = resent
         self._admin = admin
         self._limits: dict[str, int | None] = {}
         self._outcome = outcome
@@ -222,10 +230,12 @@ class _Replayer:
         return None
 
     async def _due(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        if self._again or not letters:
-            return list(letters)
-        held = await self._memory.holds([letter.identity for letter in letters])
-        known = {letter.identity for letter, is_held in zip(letters, held, strict=True) if is_held}
+        if not letters:
+            return []
+        identities = [letter.identity for letter in letters]
+        known = await self._resent.held(identities)
+        if not self._again:
+            known |= await self._memory.held(identities)
         self._outcome.remembered += known
         return [letter for letter in letters if letter.identity not in known]
 
@@ -233,7 +243,8 @@ class _Replayer:
         confirmations = [
             await send(self._producer, letter.topic, letter.key, letter.value) for letter in letters
         ]
-        await asyncio.gather(*confirmations)
+        arrived = await asyncio.gather(*confirmations)
+        await self._resent.add([(at.topic, at.partition, at.offset) for at in arrived])
         await self._memory.add([letter.identity for letter in letters])
 
 

@@ -103,6 +103,8 @@ def open_lines(file: str, *, rewindable: bool = False) -> Iterator[LineFile]:
 
 def _open(file: str) -> IO[bytes]:
     """Unbuffered: a read gives what is there, and an abandoned one holds no lock at exit."""
+    if file == STANDARD_INPUT and sys.stdin is None:
+        raise ConfigurationError("there is no standard input")
     if file == STANDARD_INPUT:
         return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:

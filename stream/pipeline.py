@@ -89,6 +89,7 @@ class Pipeline:
         self._alerted: asyncio.Queue[Batch] = asyncio.Queue()
         self._engine = ThreadPoolExecutor(1, "engine")
         self._tasks: list[asyncio.Task[None]] = []
+        self._resolving = False
         self.submitted = 0
         self._metrics.in_flight.set_function(lambda: self._room.records)
         self._metrics.model_info.labels(parts.classifier.version).set(1)
@@ -105,11 +106,14 @@ class Pipeline:
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing is in flight, for `seconds` at most."""
+        logger.info("draining: %d records are under way", self._room.records)
         try:
             async with asyncio.timeout(seconds):
                 await self._room.empty()
         except TimeoutError:
             logger.warning("%d records were not finished; they come again", self._room.records)
+        else:
+            logger.info("drained: every record that was read is where it belongs")
 
     async def stop(self) -> None:
         """End the stages. What is under way is not acknowledged and comes again."""
@@ -198,7 +202,10 @@ class Pipeline:
             with self._metrics.stage("judge"):
                 verdict = await self._verdict(batch)
             batch.raised = [alert for alerts in verdict.raised for alert in alerts]
-            batch.resolved = list(verdict.resolved)
+            # Redis offers resolved alerts again until they are settled: one offer is enough.
+            if not self._resolving:
+                batch.resolved = list(verdict.resolved)
+                self._resolving = bool(batch.resolved)
             if batch.events or batch.resolved:
                 self._alerted.put_nowait(batch)
 
@@ -269,6 +276,7 @@ class Pipeline:
             await self._parts.alerts.settled([alert.id for alert in batch.resolved])
         except (RedisError, OSError) as error:
             logger.warning("Redis did not take that alerts are settled: %s", error)
+        self._resolving = False
 
     def _finish_batch(self, batch: Batch, rejections: dict[int, Rejection]) -> None:
         for position, analysed in enumerate(batch.events):

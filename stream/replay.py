@@ -101,7 +101,10 @@ async def _replay(
     async with broker_admin(settings) as admin:
         limit = await max_value_bytes(admin, topic)
     if limit is None:
-        raise BellwetherError(f"there is no topic {topic}: run `bellwether init` to create it")
+        known = ", ".join(source.topic for source in load_sources(settings.sources))
+        raise BellwetherError(
+            f"there is no topic {topic}. `bellwether init` creates those of the sources: {known}"
+        )
     shift = await shift_to_now(packer, lines) if order.shift_to_now else NO_SHIFT
     async with confirmed_producer(settings, limit) as producer:
         sender = _Sender(producer, topic)

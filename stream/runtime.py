@@ -117,7 +117,7 @@ class Runtime(Service):
 
     async def _on_assigned(self, _: Any, *assigned: set[TP], **__: Any) -> None:
         self._assigned = set().union(*assigned)
-        logger.info("%d partitions assigned", len(self._assigned))
+        logger.info("%d partitions assigned: taking records", len(self._assigned))
         self._metrics.consumer_lag.clear()
 
     async def _on_revoked(self, _: Any, *__: set[TP], **___: Any) -> None:
@@ -184,6 +184,10 @@ class Runtime(Service):
                     self._crash_app(error)
             except TimeoutError:
                 logger.warning("the consumer's thread is busy")
+            except RuntimeError:  # its loop is closed: the consumer has stopped
+                if not self._app.should_stop:
+                    raise
+                return
 
 
 async def _raise_errors(consumer: AIOKafkaConsumer) -> None:

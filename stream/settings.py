@@ -103,6 +103,15 @@ class Settings(BaseSettings):
             raise ValueError("expected 1 to 30 of a-z, 0-9 and '-'")
         return value
 
+    @field_validator("kafka")
+    @classmethod
+    def _brokers_have_ports(cls, value: str) -> str:
+        for broker in value.split(","):
+            host, _, port = broker.strip().rpartition(":")
+            if not (host and port.isdecimal() and 0 < int(port) < 65536):
+                raise ValueError("expected host:port, joined by commas, with ports up to 65535")
+        return value
+
     @property
     def prefix(self) -> str:
         """What stands before each name on a shared server: empty, or the namespace and a dash."""
@@ -112,6 +121,11 @@ class Settings(BaseSettings):
     def group(self) -> str:
         """The consumer group."""
         return f"{self.prefix}bellwether"
+
+    @property
+    def faust_folder(self) -> Path:
+        """Faust makes this folder and, without tables, writes nothing into it."""
+        return self.home / "faust"
 
     def topic(self, name: str) -> str:
         """The full name of a topic."""

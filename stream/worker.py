@@ -54,6 +54,12 @@ def _check(settings: Settings, processes: int) -> None:
     load_sources(settings.sources)
     RuleBook.load(settings.rules, taxonomy)
     RiskModel.load(settings.risk, taxonomy)
+    try:
+        settings.faust_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"BELLWETHER_HOME: cannot make {settings.faust_folder}: {error.strerror}"
+        ) from None
     for index in range(processes):
         require_free_port(_web_port(settings, index))
 
@@ -182,6 +188,7 @@ def _serve(settings: Settings, index: int, processes: int) -> None:
     from stream.rules import RuleBook
     from stream.runtime import Runtime
 
+    logger.info("loading the model")
     taxonomy = load_taxonomy(settings.taxonomy)
     classifier = Classifier.load(
         settings.model,
@@ -196,6 +203,7 @@ def _serve(settings: Settings, index: int, processes: int) -> None:
         prefix=settings.prefix,
         alert_max_age_seconds=settings.alert_max_age_seconds,
     )
+    logger.info("model %s is ready", classifier.version)
     app = make_app(settings)
     runtime = Runtime(
         app,

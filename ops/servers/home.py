@@ -123,7 +123,6 @@ class Home:
                 if server.pids:
                     self._say(f"{kind.name}: ending ...")
                 server.stop()
-            self.environment_file.unlink(missing_ok=True)
         self._say("No server of this home runs any more; its data stays.")
 
     def status(self) -> bool:

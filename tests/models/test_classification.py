@@ -161,6 +161,12 @@ def test_standard_input_gives_what_is_there(monkeypatch: pytest.MonkeyPatch) -> 
         assert list(chunks) == [[b"5"]]
 
 
+def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(BellwetherError, match="no standard input"):
+        list(read_chunks("-"))
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(BellwetherError, match=r"Cannot read .*No such file"):
         list(read_chunks(str(tmp_path / "nothing.jsonl")))

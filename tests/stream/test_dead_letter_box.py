@@ -11,6 +11,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.errors import BellwetherError, Reason, ServerUnavailable
 from stream import dead_letter_box
 from stream.dead_letter_box import (
+    Identity,
     Wanted,
     list_letters,
     parse_identity,
@@ -177,12 +178,28 @@ async def test_many_letters_go_in_batches(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letter_box, "BATCH_LETTERS", 7)
-    await put_letters(settings, [letter(settings, n) for n in range(30)])
-    wanted = Wanted(since=START + timedelta(minutes=5))
+    await put_letters(settings, [letter(settings, n) for n in range(100, 130)])
+    wanted = Wanted(since=START + timedelta(minutes=105))
     outcome = await replay_letters(settings, wanted)
     assert len(outcome.sent) == 25
     arrived = await records(settings, NEWS)
-    assert {one.key for one in arrived} == {f"key {n}".encode() for n in range(5, 30)}
+    assert {one.key for one in arrived} == {f"key {n}".encode() for n in range(105, 130)}
+
+
+async def test_one_that_fails_again_is_not_sent_beside_the_first(settings: Settings) -> None:
+    await put_letters(settings, [letter(settings, 100)])
+    assert offsets_of((await replay_letters(settings, ALL)).sent) == [100]
+    (arrived,) = await records(settings, NEWS)
+    at = {"partition": arrived.partition, "failed_at": START + timedelta(hours=3)}
+    await put_letters(settings, [letter(settings, arrived.offset, **at)])
+    again = await replay_letters(settings, ALL)
+    assert again.sent == []
+    assert sorted(offsets_of(again.remembered)) == [arrived.offset, 100]
+    assert offsets_of((await replay_letters(settings, ALL, again=True)).sent) == [100]
+
+
+def offsets_of(identities: list[Identity]) -> list[int]:
+    return [offset for _, _, offset in identities]
 
 
 async def test_without_redis_nothing_is_sent(settings: Settings) -> None:

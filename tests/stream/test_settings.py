@@ -29,6 +29,9 @@ def test_servers_env_counts_where_a_setting_is_not_given(
         ("namespace", "Upper_Case", "BELLWETHER_NAMESPACE: expected 1 to 30 of a-z"),
         ("namespace", "a" * 31, "BELLWETHER_NAMESPACE"),
         ("web_port", 70_000, "BELLWETHER_WEB_PORT"),
+        ("kafka", "broker", "BELLWETHER_KAFKA: expected host:port"),
+        ("kafka", "broker:9092,", "BELLWETHER_KAFKA: expected host:port"),
+        ("kafka", "broker:99999", "BELLWETHER_KAFKA: expected host:port"),
         ("kafka_security_protocol", "TLS", "BELLWETHER_KAFKA_SECURITY_PROTOCOL"),
     ],
 )
