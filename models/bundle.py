@@ -55,6 +55,7 @@ class Manifest(BaseModel):
 
     format: int = FORMAT
     recipe: str
+    settings: dict[str, Any] | None = None
     seed: int
     encoder: EncoderEntry
     window_tokens: int
@@ -69,6 +70,8 @@ class Manifest(BaseModel):
     def content_version(self) -> str:
         """12 hexadecimal digits over all of the content."""
         content = self.model_dump(exclude={"version"}, mode="json")
+        if self.settings is None:  # as in bundles from before there were any
+            del content["settings"]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 

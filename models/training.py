@@ -1,16 +1,16 @@
 """`bellwether train`: from labelled sets to a bundle.
 
-The recipe `heads` fits one linear head a task on a frozen encoder. The heads are fitted on the
-vectors of the int8 engine that will serve, so they make up for part of what rounding costs.
+A recipe says whether the encoder learns first (`finetuning`). In any case one linear head a task is
+fitted on the vectors of the int8 engine that will serve, so the heads make up for part of what
+rounding costs.
 """
 
 import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, rmtree
 
 import numpy as np
 
@@ -21,30 +21,17 @@ from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
 from models.encoder import Encoder, load_encoder
 from models.engine import POOLED, OnnxEngine
-from models.export import WINDOW_TOKENS, int8_graph, measure_ranges
+from models.export import int8_graph, measure_ranges
 from models.heads import FloatArray, HeadData, fit_head, head_logits
 from models.measures import summary
 from models.network import Head
 from models.probes import write_probes
 from models.quantization import Range
-from schemas.errors import ConfigurationError
+from models.recipe import Recipe, load_recipe
 from schemas.taxonomy import Taxonomy, load_taxonomy
 
-RECIPES = ("heads",)
+CHUNK_TEXTS = 2048
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class HeadsRecipe:
-    """The settings of recipe `heads`; a bundle is reproducible from them and the data."""
-
-    seed: int = 0
-    window_tokens: int = WINDOW_TOKENS
-    # The mean of the last layer alone is 2 points worse on sentiment and costs as much.
-    pooled_layers: int = 3
-    range_texts_per_source: int = 60
-    penalties: tuple[float, ...] = (0.01, 0.03, 0.1)
-    chunk_texts: int = 2048
 
 
 def train(
@@ -54,36 +41,44 @@ def train(
     recipe: str = "heads",
     encoder: Path | None = None,
     taxonomy: Taxonomy | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threads: int = 0,
     report: Report = print,
-) -> Manifest:
-    """Trains by the named recipe on the sets in `data` and puts a bundle at `out`.
+) -> Manifest | None:
+    """Trains by a recipe (its name, or its file) on the sets in `data` and puts a bundle at `out`.
 
-    What stood at `out` is replaced once the new bundle is whole. `report` is told each step in
-    words. Raises ConfigurationError for an unknown recipe, DataError and BundleError.
+    What stood at `out` is replaced once the new bundle is whole. Fine-tuning leaves checkpoints
+    beside `out` until then, and goes on from them; of several processes started by torchrun one
+    makes the bundle, and the others return None. `report` is told each step in words. Raises
+    ConfigurationError for an unknown recipe, DataError and BundleError.
     """
-    if recipe not in RECIPES:
-        raise ConfigurationError(
-            f"There is no recipe {recipe!r}. Choose from {', '.join(RECIPES)}."
-        )
-    trainer = HeadsTrainer(
-        HeadsRecipe(seed=seed), load_encoder(encoder), taxonomy or load_taxonomy(), threads, report
+    settings = load_recipe(recipe)
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
+    trainer = BundleTrainer(
+        Path(recipe).stem,
+        settings,
+        load_encoder(encoder),
+        taxonomy or load_taxonomy(),
+        threads,
+        report,
     )
     return trainer.train(data, out)
 
 
-class HeadsTrainer:
-    """One run of the recipe `heads`."""
+class BundleTrainer:
+    """One run of a recipe."""
 
     def __init__(
         self,
-        recipe: HeadsRecipe,
+        name: str,
+        recipe: Recipe,
         encoder: Encoder,
         taxonomy: Taxonomy,
         threads: int,
         report: Report,
     ) -> None:
+        self.name = name
         self.recipe = recipe
         self.encoder = encoder
         self.taxonomy = taxonomy
@@ -91,13 +86,18 @@ class HeadsTrainer:
         self.report = report
         self.window_tokens = min(recipe.window_tokens, encoder.shape.positions)
 
-    def train(self, data: Path, out: Path) -> Manifest:
+    def train(self, data: Path, out: Path) -> Manifest | None:
         self.report(f"Reading the labelled sets in {data}")
         examples = load_examples(data)
-        self.report(f"{len(examples):,} examples; measuring the ranges of activations")
+        _require_known_labels(examples, self.taxonomy)
+        self.report(f"{len(examples):,} examples")
+        checkpoints = out.with_name(f"{out.name}-checkpoints")
+        if not self._learn(examples, checkpoints):
+            return None
+        self.report("measuring the ranges of activations")
         ranges = measure_ranges(
             self.encoder,
-            range_texts(examples, self.recipe.range_texts_per_source, self.recipe.seed),
+            range_texts(examples, self.recipe.range_texts, self.recipe.seed),
             self.window_tokens,
         )
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -109,8 +109,27 @@ class HeadsTrainer:
             self._write_files(folder, self._graph(heads, ranges), heads)
             sealed = self._seal(folder, self._manifest(entries, metrics, fingerprint(data)))
             replace_folder(folder, out)
+        rmtree(checkpoints, ignore_errors=True)
         self.report(f"Wrote bundle {sealed.version} to {out}")
         return sealed
+
+    def _learn(self, examples: Sequence[Example], checkpoints: Path) -> bool:
+        """Let the encoder learn; False where another process goes on with it."""
+        if self.recipe.finetuning is None:
+            return True
+        from models.finetuning import finetuned, is_helper
+
+        self.encoder = finetuned(
+            self.encoder,
+            examples,
+            self.taxonomy,
+            self.recipe.finetuning,
+            pooled_layers=self.recipe.pooled_layers,
+            seed=self.recipe.seed,
+            folder=checkpoints,
+            report=self.report,
+        )
+        return not is_helper()
 
     def _graph(self, heads: Mapping[str, Head], ranges: Mapping[str, Range]) -> bytes:
         layers = min(self.recipe.pooled_layers, self.encoder.shape.layers)
@@ -121,8 +140,8 @@ class HeadsTrainer:
         engine = OnnxEngine(graph, self.encoder.tokenizer, self.window_tokens, threads=self.threads)
         texts = list(dict.fromkeys(e.text for e in examples))
         vectors: dict[str, FloatArray] = {}
-        for start in range(0, len(texts), self.recipe.chunk_texts):
-            chunk = texts[start : start + self.recipe.chunk_texts]
+        for start in range(0, len(texts), CHUNK_TEXTS):
+            chunk = texts[start : start + CHUNK_TEXTS]
             vectors.update(zip(chunk, engine.run(chunk, [POOLED]).values[POOLED], strict=True))
             self.report(f"{len(vectors):,} of {len(texts):,} texts read by the encoder")
         return vectors
@@ -182,7 +201,8 @@ class HeadsTrainer:
         data_fingerprint: str,
     ) -> Manifest:
         return Manifest(
-            recipe="heads",
+            recipe=self.name,
+            settings=self.recipe.model_dump(mode="json", exclude_none=True),
             seed=self.recipe.seed,
             encoder=EncoderEntry(name=self.encoder.name, sha256=self.encoder.sha256),
             window_tokens=self.window_tokens,
@@ -199,6 +219,18 @@ class HeadsTrainer:
         classifier = Classifier.load(folder, taxonomy=self.taxonomy, threads=self.threads)
         write_probes(folder / bundles.PROBES, classifier.classify)
         return write_manifest(folder, manifest)
+
+
+def _require_known_labels(examples: Iterable[Example], taxonomy: Taxonomy) -> None:
+    for example in examples:
+        if (
+            example.task in taxonomy.tasks
+            and example.label not in taxonomy.tasks[example.task].labels
+        ):
+            raise DataError(
+                f"The set {example.source} has the label {example.label!r}, which {example.task} "
+                "has not in the taxonomy."
+            )
 
 
 def range_texts(examples: Iterable[Example], per_source: int, seed: int) -> list[str]:
@@ -219,12 +251,6 @@ def _head_data(
     examples: Sequence[Example], labels: Sequence[str], vectors: Mapping[str, FloatArray]
 ) -> HeadData:
     positions = {label: position for position, label in enumerate(labels)}
-    for example in examples:
-        if example.label not in positions:
-            raise DataError(
-                f"The set {example.source} has the label {example.label!r}, which {example.task} "
-                "has not in the taxonomy."
-            )
     return HeadData(
         vectors=np.stack([vectors[e.text] for e in examples]),
         targets=np.array([positions[e.label] for e in examples], np.int64),

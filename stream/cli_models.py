@@ -87,7 +87,9 @@ def classify(
 
 @explained
 def train(
-    recipe: Annotated[str, typer.Option(help="How to train.")] = "heads",
+    recipe: Annotated[
+        str, typer.Option(help="heads, lora, default, or a recipe's .yaml file.")
+    ] = "heads",
     data: Data = None,
     out: Annotated[
         Path | None,
@@ -97,20 +99,26 @@ def train(
         Path | None,
         typer.Option(help="Folder of a BERT-family encoder.", show_default="all-MiniLM-L6-v2"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another draw.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Another draw.", show_default="the recipe's")
+    ] = None,
     threads: Threads = 0,
 ) -> None:
-    """Train a model bundle from labelled texts; takes a few minutes. Needs the extra `train`.
+    """Train a model bundle from labelled texts. Needs the extra `train`.
+
+    The recipe `heads` takes a few minutes, `default` and `lora` one to two hours on two cores; a
+    run that was ended goes on from its last checkpoint when it is started again.
 
     \b
     Examples:
       $ bellwether train --recipe heads
+      $ bellwether train --recipe default
       $ BELLWETHER_MODEL=.bellwether/bundles/heads bellwether worker
     """
     from stream.settings import load_settings
 
     settings = load_settings()
-    out = out or settings.home / "bundles" / recipe
+    out = out or settings.home / "bundles" / Path(recipe).stem
     with _extra():
         from models.data import DEFAULT_DATA
         from models.training import train as fit

@@ -56,6 +56,7 @@ def test_the_same_seed_makes_the_same_bundle(
     bundle: Path, data: Path, encoder: Path, tmp_path: Path
 ) -> None:
     again = train(data, tmp_path / "again", encoder=encoder, threads=1, report=lambda _: None)
+    assert again is not None
     assert again.version == Classifier.load(bundle).version
 
 

@@ -1,0 +1,204 @@
+"""Fine-tuning on a small encoder: what learns, what stays, and what a killed run leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import Manifest
+from models.classifier import Classifier
+from models.data import load_examples
+from models.encoder import Encoder, load_encoder
+from models.finetuning import (
+    WORDS,
+    BatchSampler,
+    TextSet,
+    finetuned,
+    last_checkpoint,
+)
+from models.recipe import Finetuning
+from schemas.taxonomy import load_taxonomy
+from tests.models.small_data import write_data
+from tests.models.small_encoder import write_encoder
+
+KILL_AFTER_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("sets") / "data")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("encoders") / "small")
+
+
+def learn(
+    encoder: Encoder, data: Path, folder: Path, **settings: object
+) -> tuple[Encoder, list[str]]:
+    """The encoder after it learnt, and what was reported."""
+    said: list[str] = []
+    learnt = finetuned(
+        encoder,
+        load_examples(data),
+        load_taxonomy(),
+        Finetuning.model_validate(settings),
+        pooled_layers=2,
+        seed=0,
+        folder=folder,
+        report=said.append,
+    )
+    return learnt, said
+
+
+def changed(before: Encoder, after: Encoder) -> set[str]:
+    return {
+        name
+        for name, weight in before.weights.items()
+        if not np.array_equal(weight, after.weights[name])
+    }
+
+
+def test_everything_learns_but_the_words(data: Path, encoder: Path, tmp_path: Path) -> None:
+    before = load_encoder(encoder)
+    after, said = learn(before, data, tmp_path, epochs=2)
+    assert changed(before, after) == before.weights.keys() - {WORDS}
+    assert [line.split(":")[0] for line in said] == ["pass 1.0", "pass 2.0"]
+
+
+def test_low_rank_matrices_are_merged(data: Path, encoder: Path, tmp_path: Path) -> None:
+    before = load_encoder(encoder)
+    after, _ = learn(before, data, tmp_path, method="lora", rank=2, epochs=1)
+    dense = {name for name in before.weights if ".layer." in name and "LayerNorm" not in name}
+    assert changed(before, after) == {name for name in dense if name.endswith("weight")}
+    for name in changed(before, after):
+        difference = after.weights[name] - before.weights[name]
+        assert np.linalg.matrix_rank(difference, tol=1e-4) <= 2
+
+
+def test_what_learnt_is_better_on_the_texts_it_learnt_from(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    _, said = learn(
+        load_encoder(encoder), data, tmp_path, epochs=12, patience=12, learning_rate=1e-3
+    )
+    scores = [float(line.rpartition(" ")[2]) for line in said]
+    assert scores[-1] > scores[0] + 0.1
+
+
+def sets_of(*sizes: int) -> list[TextSet]:
+    return [
+        TextSet(f"set{number}", "task", tuple([1] * (1 + p % 7) for p in range(size)), (0,) * size)
+        for number, size in enumerate(sizes)
+    ]
+
+
+def drawn(sampler: BatchSampler, number: int) -> Sequence[Sequence[tuple[int, int]]]:
+    sampler.set_epoch(number)
+    return list(sampler)
+
+
+def test_a_batch_is_of_one_set_and_of_full_size() -> None:
+    sampler = BatchSampler(sets_of(1000, 100, 3), Finetuning(batch_texts=8), seed=0)
+    batches = drawn(sampler, 0)
+    assert len(batches) == len(sampler)
+    assert {len(batch) for batch in batches} == {8}
+    assert all(len({number for number, _ in batch}) == 1 for batch in batches)
+
+
+def test_a_small_set_has_more_than_its_share_and_no_text_comes_twice_before_all_came() -> None:
+    sampler = BatchSampler(
+        sets_of(1600, 100), Finetuning(batch_texts=8, sampling_power=0.5), seed=0
+    )
+    seen = Counter(key for batch in drawn(sampler, 0) for key in batch)
+    small = [count for (number, _), count in seen.items() if number == 1]
+    large = [count for (number, _), count in seen.items() if number == 0]
+    assert sum(large) == pytest.approx(4 * sum(small), rel=0.05)
+    assert max(small) - min(small) <= 1
+    assert set(large) == {1}
+
+
+def test_a_pass_can_be_drawn_again_and_differs_from_the_next() -> None:
+    first, again = (
+        BatchSampler(sets_of(200, 50), Finetuning(batch_texts=8), seed=4) for _ in range(2)
+    )
+    assert drawn(first, 1) == drawn(again, 1)
+    assert drawn(first, 1) != drawn(first, 2)
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for steps in (50, 100, 150):
+        (tmp_path / f"checkpoint-{steps}").mkdir()
+    for steps in (50, 100):
+        (tmp_path / f"checkpoint-{steps}" / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+
+
+def start(
+    data: Path, encoder: Path, out: Path, recipe: Path, *launcher: str
+) -> subprocess.Popen[str]:
+    command = [sys.executable, *(launcher or ("-m",)), "stream", "train", "--recipe", str(recipe)]
+    command += ["--data", str(data), "--encoder", str(encoder), "--out", str(out)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=KILL_AFTER_SECONDS)
+    assert process.returncode == 0, said
+    return said
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("finetuning: {epochs: 6, checkpoint_minutes: 0.01}\n")
+    undisturbed = tmp_path / "undisturbed"
+    finished(start(data, encoder, undisturbed, recipe))
+    out = tmp_path / "killed"
+    killed = start(data, encoder, out, recipe)
+    deadline = time.monotonic() + KILL_AFTER_SECONDS
+    while not last_checkpoint(tmp_path / "killed-checkpoints"):
+        assert killed.poll() is None, killed.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not out.exists()
+    assert "Going on from" in finished(start(data, encoder, out, recipe))
+    assert not (tmp_path / "killed-checkpoints").exists()
+    for task, sources in manifest(out).metrics.items():
+        for source, expected in manifest(undisturbed).metrics[task].items():
+            assert sources[source]["accuracy"] == pytest.approx(expected["accuracy"], abs=0.005)
+
+
+def test_two_processes_learn_together_and_one_makes_the_bundle(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "bundle"
+    recipe.write_text("finetuning: {epochs: 1}\n")
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "-m")
+    said = finished(start(data, encoder, out, recipe, *launcher))
+    assert said.count("Wrote bundle") == 1
+    assert said.count("pass 1.0") == 1
+    assert manifest(out).recipe == "recipe"
+    Classifier.load(out)
+
+
+def manifest(bundle: Path) -> Manifest:
+    return Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
