@@ -272,7 +272,7 @@ class Progress(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        if not state.is_world_process_zero:
+        if is_helper():
             return
         metrics: Mapping[str, float] = kwargs["metrics"]
         shown = ", ".join(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
+from ops.servers.ports import free_port, is_free
 from schemas.alerts import Alert
 from schemas.dead_letters import DeadLetter
 from stream.brokers import send
@@ -43,10 +43,12 @@ def environment(settings: Settings) -> dict[str, str]:
     return given
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _web_port(processes: int) -> int:
+    """The first of as many free ports in a row."""
+    while True:
+        port = free_port()
+        if all(is_free(port + index) for index in range(1, processes)):
+            return port
 
 
 @dataclass
@@ -56,8 +58,11 @@ class Worker:
     settings: Settings
     log: Path
     processes: int = 1
-    port: int = field(default_factory=free_port)
+    port: int = 0
     popen: "subprocess.Popen[bytes] | None" = None
+
+    def __post_init__(self) -> None:
+        self.port = self.port or _web_port(self.processes)
 
     def start(self) -> "Worker":
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("BELLWETHER_")}

@@ -87,9 +87,7 @@ def test_low_rank_matrices_are_merged(data: Path, encoder: Path, tmp_path: Path)
 def test_what_learnt_is_better_on_the_texts_it_learnt_from(
     data: Path, encoder: Path, tmp_path: Path
 ) -> None:
-    _, said = learn(
-        load_encoder(encoder), data, tmp_path, epochs=12, patience=12, learning_rate=1e-3
-    )
+    _, said = learn(load_encoder(encoder), data, tmp_path, epochs=8, patience=8, learning_rate=1e-3)
     scores = [float(line.rpartition(" ")[2]) for line in said]
     assert scores[-1] > scores[0] + 0.1
 
@@ -167,7 +165,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
     data: Path, encoder: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("finetuning: {epochs: 6, checkpoint_minutes: 0.01}\n")
+    recipe.write_text("finetuning: {epochs: 3, checkpoint_minutes: 0.01}\n")
     undisturbed = tmp_path / "undisturbed"
     finished(start(data, encoder, undisturbed, recipe))
     out = tmp_path / "killed"

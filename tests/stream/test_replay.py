@@ -177,7 +177,7 @@ def test_wrong_orders_are_wrong_usage(tmp_path: Path) -> None:
 
 
 async def test_a_missing_topic_is_said_and_not_made(settings: Settings) -> None:
-    with pytest.raises(BellwetherError, match=r"no topic .*-nowhere: run `bellwether init`"):
+    with pytest.raises(BellwetherError, match=r"no topic .*-nowhere\. `bellwether init` creates"):
         await run(settings, Order("/dev/null", "nowhere"))
 
 
