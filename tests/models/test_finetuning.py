@@ -161,6 +161,7 @@ def finished(process: subprocess.Popen[str]) -> str:
     return said
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
     data: Path, encoder: Path, tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
             assert sources[source]["accuracy"] == pytest.approx(expected["accuracy"], abs=0.005)
 
 
+@pytest.mark.long
 def test_two_processes_learn_together_and_one_makes_the_bundle(
     data: Path, encoder: Path, tmp_path: Path
 ) -> None:
