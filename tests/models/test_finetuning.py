@@ -12,33 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.batches import BatchSampler, TextSet
 from models.bundle import Manifest
 from models.classifier import Classifier
 from models.data import load_examples
 from models.encoder import Encoder, load_encoder
 from models.finetuning import (
     WORDS,
-    BatchSampler,
-    TextSet,
     finetuned,
     last_checkpoint,
 )
 from models.recipe import Finetuning
 from schemas.taxonomy import load_taxonomy
-from tests.models.small_data import write_data
-from tests.models.small_encoder import write_encoder
 
 KILL_AFTER_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("sets") / "data")
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_encoder(tmp_path_factory.mktemp("encoders") / "small")
 
 
 def learn(

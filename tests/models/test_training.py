@@ -17,17 +17,6 @@ from models.training import train
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
 from tests.models.small_data import write_data
-from tests.models.small_encoder import write_encoder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("sets") / "data")
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_encoder(tmp_path_factory.mktemp("encoders") / "small")
 
 
 @pytest.fixture(scope="module")
