@@ -108,7 +108,12 @@ class Home:
         # One at a time for all homes, so that two do not choose the same port.
         with distributions.lock("up"):
             began = time.monotonic()
-            servers = [server for kind in KINDS if (server := self._start(kind))]
+            # All ports first: one that is refused shall leave no server behind.
+            servers = [server for kind in KINDS if (server := self._planned(kind))]
+            for server in servers:
+                if not server.running:
+                    self._say(f"{server.name}: starting on {server.address} ...")
+                    server.start()
             self._write_addresses(servers)
             for server in reversed(servers):
                 server.wait_ready()
@@ -148,17 +153,15 @@ class Home:
         port = port or remembered or kind.default_port
         return kind.make(self.folder / kind.setting, port, self._long_running)
 
-    def _start(self, kind: Kind) -> Server | None:
+    def _planned(self, kind: Kind) -> Server | None:
+        """The server as it runs or is to be started; None where others see to it."""
         server = self._server(kind)
         if server.running:
             self._say(f"{kind.name}: runs already on {server.address}")
             return server
         if self._belongs_to_others(kind):
             return None
-        server = self._server(kind, self._choose_port(kind, server.port))
-        self._say(f"{kind.name}: starting on {server.address} ...")
-        server.start()
-        return server
+        return self._server(kind, self._choose_port(kind, server.port))
 
     def _belongs_to_others(self, kind: Kind) -> bool:
         given = self._given.get(kind.setting, "")

@@ -99,6 +99,7 @@ def test_a_given_port_that_another_program_holds_is_refused(tmp_path: Path) -> N
         pytest.raises(ServerError, match=f"BELLWETHER_REDIS names port {port}, which another"),
     ):
         Home(tmp_path, given, say=lambda _: None).up()
+    assert not list(tmp_path.glob("*/process"))
 
 
 def test_a_killed_server_comes_back_on_its_port_with_its_data(servers: Servers) -> None:
