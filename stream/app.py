@@ -115,8 +115,8 @@ def gather_fetches(app: faust.App, gathered: bool) -> None:
     """Whether the broker gathers records for a moment; Faust does not pass these options on."""
     thread: Any = getattr(app.consumer, "_thread", None)
     consumer = getattr(thread, "_consumer", None)
-    if consumer is not None:
-        fetcher = consumer._fetcher
+    fetcher = getattr(consumer, "_fetcher", None)
+    if fetcher is not None:  # there is one once the consumer has started
         fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = (
             FETCH_GATHERED if gathered else FETCH_AT_ONCE
         )

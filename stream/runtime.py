@@ -191,7 +191,8 @@ class Runtime(Service):
 
 
 async def _raise_errors(consumer: AIOKafkaConsumer) -> None:
-    consumer._coordinator.check_errors()
+    if consumer._coordinator is not None:  # there is one once the consumer has started
+        consumer._coordinator.check_errors()
 
 
 async def _answers(ask: Callable[[], Any]) -> bool:
