@@ -10,7 +10,6 @@ checkpoint when it is started again with the same settings, data and folder.
 """
 
 import logging
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -167,10 +166,19 @@ class TimedCheckpoints(TrainerCallback):
 
 
 class Progress(TrainerCallback):
-    """Says after each pass how good the network is on the development texts."""
+    """Says now and then how far it is, and after each pass how good on the development texts."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logs: Mapping[str, Any] = kwargs["logs"]
+        if "loss" in logs and not is_helper():
+            self._report(
+                f"step {state.global_step:,} of {state.max_steps:,}: loss {float(logs['loss']):.3f}"
+            )
 
     def on_evaluate(
         self,
@@ -320,7 +328,7 @@ def _arguments(
         metric_for_best_model=SCORE,
         greater_is_better=True,
         logging_steps=50,
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,  # Progress says it, in a terminal and in a log alike
         report_to=["tensorboard"],
         remove_unused_columns=False,
         accelerator_config={"split_batches": True},

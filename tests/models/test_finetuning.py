@@ -75,7 +75,10 @@ def test_what_learnt_is_better_on_the_texts_it_learnt_from(
     data: Path, encoder: Path, tmp_path: Path
 ) -> None:
     _, said = learn(load_encoder(encoder), data, tmp_path, epochs=8, patience=8, learning_rate=1e-3)
-    scores = [float(line.rpartition(" ")[2]) for line in said]
+    steps = [line for line in said if line.startswith("step")]
+    assert steps[0].startswith("step 50 of ")
+    scores = [float(line.rpartition(" ")[2]) for line in said if line.startswith("pass")]
+    assert len(scores) == 8
     assert scores[-1] > scores[0] + 0.1
 
 
