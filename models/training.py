@@ -109,7 +109,8 @@ class BundleTrainer:
             self._write_files(folder, self._graph(heads, ranges), heads)
             sealed = self._seal(folder, self._manifest(entries, metrics, fingerprint(data)))
             replace_folder(folder, out)
-        rmtree(checkpoints, ignore_errors=True)
+        if self.recipe.finetuning:
+            rmtree(checkpoints)
         self.report(f"Wrote bundle {sealed.version} to {out}")
         return sealed
 
