@@ -1,9 +1,10 @@
 """A model bundle: one folder with everything a worker needs to serve, sealed by hashes.
 
     manifest.json       format, encoder, tasks with labels and temperatures, metrics, file hashes
-    model.onnx          the int8 graph: encoder and one output of logits a task
-    tokenizer.json      of the encoder, as Hugging Face tokenizers writes it
+    stage-1.onnx, ...   the int8 graphs: a run of layers each, with one output of logits a head
+    tokenizer.json      of the encoder without links, as Hugging Face tokenizers writes it
     heads.safetensors   the heads as float32, for training to go on from
+    encoder.safetensors all weights but the word vectors as float16, for training and for GPUs
     probes.jsonl        texts with their answers, to be checked again on the machine that serves
 
 The version is the hash of the manifest, which holds the hash of every other file: a bundle cannot
@@ -20,14 +21,13 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import BundleError
-from schemas.taxonomy import Taxonomy
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
-FORMAT = 1
+FORMAT = 2
 SHIPPED_BUNDLE = Path(__file__).with_name("bundle")
 
-MANIFEST, GRAPH, TOKENIZER = "manifest.json", "model.onnx", "tokenizer.json"
-HEADS, PROBES = "heads.safetensors", "probes.jsonl"
-FILES = (GRAPH, TOKENIZER, HEADS, PROBES)
+MANIFEST, TOKENIZER, PROBES = "manifest.json", "tokenizer.json", "probes.jsonl"
+HEADS, WEIGHTS = "heads.safetensors", "encoder.safetensors"
 
 
 class EncoderEntry(BaseModel):
@@ -39,13 +39,28 @@ class EncoderEntry(BaseModel):
     sha256: str
 
 
-class TaskEntry(BaseModel):
-    """One head: its labels in the order of its logits, and its temperature."""
+class StageEntry(BaseModel):
+    """A run of layers up to but without `end`; vectors are means over its last `pooled`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    end: int
+    pooled: int
+
+
+class HeadEntry(BaseModel):
+    """The heads of a task, one a stage.
+
+    labels: in the order of the logits.
+    temperatures: one a stage; the graphs' logits are divided by them already.
+    plain_from: for each stage but the last, from which confidence on a text goes no further.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: tuple[str, ...]
-    temperature: float
+    temperatures: tuple[float, ...]
+    plain_from: tuple[float, ...]
 
 
 class Manifest(BaseModel):
@@ -55,23 +70,28 @@ class Manifest(BaseModel):
 
     format: int = FORMAT
     recipe: str
-    settings: dict[str, Any] | None = None
+    settings: dict[str, Any]
     seed: int
     encoder: EncoderEntry
     window_tokens: int
     taxonomy_version: str
-    tasks: dict[str, TaskEntry]
+    stages: tuple[StageEntry, ...]
+    tasks: dict[str, HeadEntry]
+    company_sentiment: HeadEntry
     metrics: dict[str, dict[str, dict[str, float]]]
     data_fingerprint: str
     parent: str | None = None
     files: dict[str, str]
     version: str = ""
 
+    @property
+    def heads(self) -> dict[str, HeadEntry]:
+        """Every head by its name in the graphs."""
+        return {**self.tasks, COMPANY_SENTIMENT: self.company_sentiment}
+
     def content_version(self) -> str:
         """12 hexadecimal digits over all of the content."""
         content = self.model_dump(exclude={"version"}, mode="json")
-        if self.settings is None:  # as in bundles from before there were any
-            del content["settings"]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 
@@ -87,8 +107,16 @@ class Bundle:
         return self.manifest.version
 
     @property
-    def graph(self) -> Path:
-        return self.folder / GRAPH
+    def graphs(self) -> list[Path]:
+        return [self.folder / name for name in graph_files(len(self.manifest.stages))]
+
+    @property
+    def exits(self) -> list[dict[str, float]]:
+        """For each stage but the last, from which confidence on each head's answer is plain."""
+        return [
+            {name: head.plain_from[stage] for name, head in self.manifest.heads.items()}
+            for stage in range(len(self.manifest.stages) - 1)
+        ]
 
     @property
     def tokenizer(self) -> Path:
@@ -111,9 +139,21 @@ class Bundle:
         return cls(folder, manifest)
 
 
+def graph_files(stages: int) -> list[str]:
+    """The names of the graphs, in order."""
+    return [f"stage-{number}.onnx" for number in range(1, stages + 1)]
+
+
+def files(stages: int) -> list[str]:
+    """Every file of a bundle but the manifest."""
+    return [*graph_files(stages), TOKENIZER, HEADS, WEIGHTS, PROBES]
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Seals the folder: adds each file's hash and the version, and writes manifest.json."""
-    hashed = manifest.model_copy(update={"files": {name: _sha256(folder / name) for name in FILES}})
+    hashed = manifest.model_copy(
+        update={"files": {name: _sha256(folder / name) for name in files(len(manifest.stages))}}
+    )
     sealed = hashed.model_copy(update={"version": hashed.content_version()})
     (folder / MANIFEST).write_bytes(
         orjson.dumps(sealed.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
@@ -162,10 +202,15 @@ def _check_format(folder: Path, raw: Any) -> None:
             f"The model bundle {folder} has format {number}; this version of Bellwether reads up "
             f"to {FORMAT}. Update Bellwether, or use an older bundle."
         )
+    if number < FORMAT:
+        raise BundleError(
+            f"The model bundle {folder} has the old format {number}; this version of Bellwether "
+            f"reads {FORMAT}. Train it again."
+        )
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    for name in FILES:
+    for name in files(len(manifest.stages)):
         if name not in manifest.files or not (folder / name).is_file():
             raise BundleError(f"The model bundle {folder} lacks the file {name}.")
         if _sha256(folder / name) != manifest.files[name]:
@@ -188,6 +233,17 @@ def _check_tasks(folder: Path, manifest: Manifest, taxonomy: Taxonomy) -> None:
     for name in manifest.tasks:
         if name not in taxonomy.tasks:
             raise BundleError(f"The taxonomy does not have the task {name} of the bundle {folder}.")
+    for name, head in manifest.heads.items():
+        stages = len(manifest.stages)
+        if (len(head.temperatures), len(head.plain_from)) != (stages, stages - 1):
+            raise BundleError(
+                f"The model bundle {folder} has {stages} stages, but not so many heads for {name}."
+            )
+    if manifest.company_sentiment.labels != taxonomy.tasks[SENTIMENT].labels:
+        raise BundleError(
+            f"The model bundle {folder} has other labels for companies than the taxonomy's "
+            f"{SENTIMENT}."
+        )
 
 
 def _sha256(path: Path) -> str:

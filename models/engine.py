@@ -1,9 +1,13 @@
-"""From texts to logits: tokenizer and int8 graph on ONNX Runtime.
+"""From texts to logits: tokenizer and int8 graphs on ONNX Runtime.
 
 Texts of equal token count share a micro-batch, so nothing is padded and nothing is masked, and the
 answer for a text is the same whatever else is in its batch. Micro-batches run side by side, each on
 one core: without a barrier in every layer this is a quarter faster than two threads on one
 micro-batch, and no thread spins while it waits.
+
+The layers are divided into stages with heads at the end of each. A text whose answers are plain at
+the end of a stage goes no further (early exit: Xin et al., "DeeBERT", 2020). Whether it does hangs
+on its own logits alone.
 """
 
 import os
@@ -12,120 +16,123 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from tokenizers import Encoding, Tokenizer
+
+from models.calibration import softmax
+from models.tokenizer import Span, Tokens, WindowTokenizer
+from schemas.taxonomy import COMPANY_SENTIMENT
 
 FloatArray = npt.NDArray[np.float32]
 
-POOLED = "pooled"
+IDS, STATES, NEXT_STATES = "ids", "states", "next_states"
+COMPANY_TEXTS, COMPANY_WEIGHTS = "company_texts", "company_weights"
+POOLED, COMPANY_POOLED = "pooled", "company_pooled"
 MICRO_BATCH_TOKENS = 512
-# No token needs this many characters on average; beyond, tokenising would be work thrown away.
-CHARACTERS_PER_TOKEN = 16
+# Texts of so many tokens go through the stages together: enough for full micro-batches of those
+# that go on, and their states (1.5 kB a token) stay small.
+GROUP_TOKENS = 16_384
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
-class EngineOutput:
-    """One row a text, in the order of the texts.
+class Request:
+    """A text, the tasks that are wanted of it, and where companies stand in it."""
 
-    values: by output name, float32 [texts, width]: a task's logits, or the pooled vectors.
-    tokens: token count of each text as the network saw it, special tokens included.
-    truncated: whether the text went beyond the window.
+    text: str
+    tasks: tuple[str, ...]
+    companies: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """One row a text, in the order of the requests.
+
+    values: logits by task, float32 [texts, labels], of which those of tasks not wanted of a text
+        mean nothing; those of COMPANY_SENTIMENT are [companies, labels], text by text.
+    tokens: each text as the network saw it.
+    stages: how many stages each text went through.
     """
 
     values: Mapping[str, FloatArray]
-    tokens: tuple[int, ...]
-    truncated: tuple[bool, ...]
+    tokens: tuple[Tokens, ...]
+    stages: tuple[int, ...]
 
 
 class Engine(Protocol):
     """What turns texts into logits. Called from one thread at a time."""
 
     @property
-    def tasks(self) -> tuple[str, ...]: ...
+    def widths(self) -> Mapping[str, int]:
+        """The number of labels of each head."""
+        ...
 
     @property
     def window_tokens(self) -> int: ...
 
-    def logits(self, texts: Sequence[str]) -> EngineOutput: ...
+    def run(self, requests: Sequence[Request]) -> EngineOutput: ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A text's token ids, and whether some were cut off at the window."""
+@dataclass(slots=True)
+class _Rows:
+    """The texts of a call on their way through the stages.
 
-    ids: list[int]
-    truncated: bool
-
-
-class WindowTokenizer:
-    """Tokenises to at most `window_tokens`; long texts are cut before they cost anything.
-
-    Thread-safe; releases the interpreter lock while it works.
+    states: what the last stage left of each text that goes on, [length, hidden].
+    first_company: where each text's companies begin among all.
     """
 
-    def __init__(self, path: Path, window_tokens: int) -> None:
-        self._tokenizer = Tokenizer.from_file(str(path))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(window_tokens)
-        self._max_characters = window_tokens * CHARACTERS_PER_TOKEN
-
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        stripped = [text.strip() for text in texts]
-        cut = [text[: self._max_characters] for text in stripped]
-        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(
-            [_without_surrogates(text) for text in cut]
-        )
-        return [
-            Tokens(encoding.ids, bool(encoding.overflowing) or len(short) < len(text))
-            for encoding, short, text in zip(encodings, cut, stripped, strict=True)
-        ]
-
-
-def _without_surrogates(text: str) -> str:
-    """Lone surrogates cannot be written as UTF-8, which the tokenizer needs."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")
+    requests: Sequence[Request]
+    tokens: Sequence[Tokens]
+    states: dict[int, FloatArray]
+    first_company: npt.NDArray[np.int64]
+    stages: list[int]
 
 
 class OnnxEngine:
-    """Runs a bundle's graph on the CPU. `threads` micro-batches run at once; 0 means every core."""
+    """Runs a bundle's graphs on the CPU. `threads` micro-batches run at once; 0 means every core.
+
+    exits: for each stage but the last, from which confidence on the answer to a task is plain;
+        without them every text goes through all stages.
+    """
 
     def __init__(
         self,
-        graph: Path | bytes,
-        tokenizer: Path,
+        graphs: Sequence[Path | bytes],
+        tokenizer: Path | bytes,
         window_tokens: int,
         *,
+        exits: Sequence[Mapping[str, float]] = (),
         threads: int = 0,
         micro_batch_tokens: int = MICRO_BATCH_TOKENS,
     ) -> None:
         self._tokenizer = WindowTokenizer(tokenizer, window_tokens)
-        self._session = open_session(graph)
+        self._sessions = [open_session(graph) for graph in graphs]
+        self._exits = exits
         self._threads = ThreadPoolExecutor(
             threads or _usable_cores(), thread_name_prefix="bellwether-engine"
         )
         self._micro_batch_tokens = micro_batch_tokens
         self._window_tokens = window_tokens
-        self._outputs = {
-            o.name: o.shape[1] for o in self._session.get_outputs() if len(o.shape) == 2
-        }
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(name for name in self._outputs if name != POOLED)
+        self._outputs = [
+            {o.name: o.shape[1] for o in session.get_outputs() if len(o.shape) == 2}
+            for session in self._sessions
+        ]
 
     @property
     def widths(self) -> Mapping[str, int]:
-        """The number of columns of each output."""
-        return self._outputs
+        """The number of labels of each head; only of heads that every stage has alike."""
+        first, *others = self._outputs
+        return {
+            name: width
+            for name, width in first.items()
+            if name not in {POOLED, COMPANY_POOLED}
+            and all(other.get(name) == width for other in others)
+        }
 
     @property
     def window_tokens(self) -> int:
@@ -134,27 +141,147 @@ class OnnxEngine:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(tokens.ids) for tokens in self._tokenizer.encode(texts)]
 
-    def logits(self, texts: Sequence[str]) -> EngineOutput:
-        return self.run(texts, self.tasks)
+    def run(self, requests: Sequence[Request]) -> EngineOutput:
+        """Blocks; the interpreter lock is free meanwhile."""
+        rows = self._read(requests)
+        values = self._empty(rows, self.widths)
+        self._through(rows, [values] * len(self._sessions), self._exits)
+        return EngineOutput(values, tuple(rows.tokens), tuple(rows.stages))
 
-    def run(self, texts: Sequence[str], outputs: Sequence[str]) -> EngineOutput:
-        """The named outputs for each text. Blocks; the interpreter lock is free meanwhile."""
-        tokens = self._tokenizer.encode(texts)
-        values = {name: np.empty((len(texts), self._outputs[name]), np.float32) for name in outputs}
+    def vectors(self, requests: Sequence[Request]) -> list[dict[str, FloatArray]]:
+        """For each stage POOLED [texts, width] and COMPANY_POOLED [companies, 2 * width]."""
+        rows = self._read(requests)
+        found = [
+            self._empty(rows, {name: outputs[name] for name in (POOLED, COMPANY_POOLED)})
+            for outputs in self._outputs
+        ]
+        self._through(rows, found, ())
+        return found
 
-        def run_one(batch: Sequence[int]) -> None:
-            ids = np.array([tokens[i].ids for i in batch], np.int32)
-            results = self._session.run(list(outputs), {"ids": ids})
-            for name, rows in zip(outputs, results, strict=True):
-                values[name][list(batch)] = rows
-
-        batches = plan_micro_batches([len(t.ids) for t in tokens], self._micro_batch_tokens)
-        # Longest first, so that no core is left alone with a long one at the end.
-        for _ in self._threads.map(run_one, batches):
-            pass
-        return EngineOutput(
-            values, tuple(len(t.ids) for t in tokens), tuple(t.truncated for t in tokens)
+    def _read(self, requests: Sequence[Request]) -> _Rows:
+        tokens = self._tokenizer.encode(
+            [request.text for request in requests], [request.companies for request in requests]
         )
+        counts = [0, *(len(request.companies) for request in requests)]
+        return _Rows(requests, tokens, {}, np.cumsum(counts), [0] * len(requests))
+
+    def _empty(self, rows: _Rows, widths: Mapping[str, int]) -> dict[str, FloatArray]:
+        texts, companies = len(rows.requests), int(rows.first_company[-1])
+        return {
+            name: np.zeros((companies if _by_company(name) else texts, width), np.float32)
+            for name, width in widths.items()
+        }
+
+    def _through(
+        self,
+        rows: _Rows,
+        values: Sequence[dict[str, FloatArray]],
+        exits: Sequence[Mapping[str, float]],
+    ) -> None:
+        """Takes the texts through the stages; `values`, one a stage, are filled in."""
+        lengths = [len(tokens.ids) for tokens in rows.tokens]
+        for group in _groups(lengths):
+            going = group
+            for stage in range(len(self._sessions)):
+                least = exits[stage] if stage < len(exits) else None
+
+                def run_one(
+                    batch: Sequence[int],
+                    stage: int = stage,
+                    least: Mapping[str, float] | None = least,
+                ) -> list[int]:
+                    return self._micro_batch(rows, batch, stage, values[stage], least)
+
+                plan = plan_micro_batches([lengths[i] for i in going], self._micro_batch_tokens)
+                batches = [[going[place] for place in batch] for batch in plan]
+                # Longest first, so that no core is left alone with a long one at the end.
+                going = [i for left in self._threads.map(run_one, batches) for i in left]
+
+    def _micro_batch(
+        self,
+        rows: _Rows,
+        batch: Sequence[int],
+        stage: int,
+        values: dict[str, FloatArray],
+        least: Mapping[str, float] | None,
+    ) -> list[int]:
+        """Runs one stage over texts of one length; gives those that go on."""
+        session, last = self._sessions[stage], stage == len(self._sessions) - 1
+        names = [*values] if last else [*values, NEXT_STATES]
+        results = dict(zip(names, session.run(names, _feeds(rows, batch, stage)), strict=True))
+        companies = [c for i in batch for c in range(*rows.first_company[i : i + 2])]
+        for name, found in values.items():
+            found[companies if _by_company(name) else list(batch)] = results[name]
+        for i in batch:
+            rows.stages[i] = stage + 1
+            rows.states.pop(i, None)
+        if last:
+            return []
+        plain = _plain(rows, batch, results, least) if least else [False] * len(batch)
+        left = [place for place in range(len(batch)) if not plain[place]]
+        for place in left:
+            rows.states[batch[place]] = results[NEXT_STATES][place]
+        return [batch[place] for place in left]
+
+
+def _by_company(name: str) -> bool:
+    return name in {COMPANY_SENTIMENT, COMPANY_POOLED}
+
+
+def _feeds(rows: _Rows, batch: Sequence[int], stage: int) -> dict[str, npt.NDArray[Any]]:
+    length = len(rows.tokens[batch[0]].ids)
+    spans = [(place, span) for place, i in enumerate(batch) for span in rows.tokens[i].places]
+    weights = np.zeros((len(spans), length), np.float32)
+    for row, (_, places) in enumerate(spans):
+        # A company beyond the window has the whole text's vector.
+        found = list(places) or list(range(length))
+        weights[row, found] = 1 / len(found)
+    feeds: dict[str, npt.NDArray[Any]] = {
+        COMPANY_TEXTS: np.array([place for place, _ in spans], np.int64),
+        COMPANY_WEIGHTS: weights,
+    }
+    if stage == 0:
+        feeds[IDS] = np.array([rows.tokens[i].ids for i in batch], np.int32)
+    else:
+        feeds[STATES] = np.stack([rows.states[i] for i in batch])
+    return feeds
+
+
+def _plain(
+    rows: _Rows,
+    batch: Sequence[int],
+    results: Mapping[str, FloatArray],
+    least: Mapping[str, float],
+) -> list[bool]:
+    """Whether every answer that is wanted of a text is beyond doubt."""
+    sure = {
+        name: softmax(results[name]).max(axis=1) >= confidence
+        for name, confidence in least.items()
+        if name in results
+    }
+    plain, company = [], 0
+    for place, i in enumerate(batch):
+        request = rows.requests[i]
+        own = range(company, company := company + len(request.companies))
+        plain.append(
+            all(sure[task][place] for task in request.tasks)
+            and all(sure[COMPANY_SENTIMENT][row] for row in own)
+        )
+    return plain
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Positions of texts by falling length, in groups of bounded size."""
+    group: list[int] = []
+    tokens = 0
+    for position in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if group and tokens + lengths[position] > GROUP_TOKENS:
+            yield group
+            group, tokens = [], 0
+        group.append(position)
+        tokens += lengths[position]
+    if group:
+        yield group
 
 
 def plan_micro_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:

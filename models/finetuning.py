@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import BertConfig, BertModel, EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import BertModel, EarlyStoppingCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import (
     PrinterCallback,
     TrainerCallback,
@@ -31,49 +31,79 @@ from transformers.trainer_callback import (
     TrainerState,
 )
 
-from models.batches import BatchSampler, Collator, Texts, TextSet, text_sets
+from models.augmentation import Augmentation, cashtags
+from models.batches import NO_LABEL, BatchSampler, Collator, Texts, TextSet, text_sets
 from models.data import Example, Split
-from models.encoder import Encoder, EncoderShape
+from models.encoder import Encoder
 from models.measures import accuracy
-from models.recipe import Finetuning
-from schemas.taxonomy import Taxonomy
+from models.recipe import Finetuning, Recipe, Stage, stages
+from models.tokenizer import WindowTokenizer
+from models.torch_encoder import bert, weighted_mean
+from schemas.taxonomy import SENTIMENT, Taxonomy
 
-WORDS = "embeddings.word_embeddings.weight"
 EVALUATION_TEXTS = 256
 SCORE = "eval_accuracy"
 
 Report = Callable[[str], None]
 
 
-class MultiTaskNetwork(nn.Module):
-    """The encoder with mean pooling of its last layers and one linear head a task.
+class StageLogits(NamedTuple):
+    """What a stage answers: the text's logits [batch, labels], and the companies' [batch, labels]
+    where they were asked for."""
 
-    `forward` takes ids and mask [batch, length] and the number of the batch's task, and gives
-    logits [batch, labels of that task].
+    text: torch.Tensor
+    company: torch.Tensor | None
+
+
+class MultiTaskNetwork(nn.Module):
+    """The encoder, and at the end of each stage one linear head a task and one for companies.
+
+    `forward` takes ids and mask [batch, length], the number of the batch's task, and the weights
+    [batch, length] of each company's tokens, if there are companies.
     """
 
     def __init__(
         self,
         encoder: nn.Module,
-        shape: EncoderShape,
+        hidden: int,
+        stages: Sequence[Stage],
         widths: Mapping[str, int],
-        pooled_layers: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.layers = shape.layers
-        self.pooled_layers = min(pooled_layers, shape.layers)
-        vector = shape.hidden * self.pooled_layers
-        self.heads = nn.ModuleList(nn.Linear(vector, width) for width in widths.values())
+        self.stages = stages
+        vectors = [hidden * stage.pooled for stage in stages]
+        self.heads = nn.ModuleList(
+            nn.ModuleList(nn.Linear(vector, width) for width in widths.values())
+            for vector in vectors
+        )
+        # A company's vector is that of its tokens beside that of the whole text.
+        self.company_heads = nn.ModuleList(
+            nn.Linear(2 * vector, widths[SENTIMENT]) for vector in vectors
+        )
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, task: int) -> torch.Tensor:
+    def forward(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        task: int,
+        spans: torch.Tensor | None = None,
+    ) -> list[StageLogits]:
         states = self.encoder(
             input_ids=ids, attention_mask=mask, output_hidden_states=True
         ).hidden_states
-        weights = (mask / mask.sum(1, keepdim=True)).unsqueeze(-1).to(states[-1].dtype)
-        pooled = [(state * weights).sum(1) for state in states[-self.pooled_layers :]]
-        logits: torch.Tensor = self.heads[task](torch.cat(pooled, 1))
-        return logits
+        weights = mask / mask.sum(1, keepdim=True)
+        answers = []
+        for stage, heads, company_head in zip(
+            self.stages, self.heads, self.company_heads, strict=True
+        ):
+            read = states[stage.end - stage.pooled + 1 : stage.end + 1]
+            vector = weighted_mean(read, weights)
+            company = None
+            if spans is not None:
+                company = company_head(torch.cat([vector, weighted_mean(read, spans)], 1))
+            answers.append(StageLogits(heads[task](vector), company))  # type: ignore[index]
+        return answers
 
 
 class MultiTaskTrainer(Trainer):
@@ -102,6 +132,7 @@ class MultiTaskTrainer(Trainer):
         self._learning = learning
         self._development = development
         self._collator = collator
+        self._plain = replace(collator, augmentation=None)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         sampler = BatchSampler(self._learning, self._settings, self.args.seed)
@@ -119,17 +150,40 @@ class MultiTaskTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        logits = model(inputs["ids"], inputs["mask"], int(inputs["task"]))
-        loss = F.cross_entropy(
-            logits, inputs["labels"], label_smoothing=self._settings.label_smoothing
+        answers = self._answers(model, inputs)
+        loss = self._loss(answers[-1], inputs)
+        for answer in answers[:-1]:
+            loss = loss + self._settings.exit_weight * self._loss(answer, inputs)
+        return (loss, {"logits": answers[-1].text}) if return_outputs else loss
+
+    def _loss(self, answer: StageLogits, inputs: Any) -> torch.Tensor:
+        smoothing = self._settings.label_smoothing
+        losses = []
+        if (inputs["labels"] != NO_LABEL).any():
+            losses.append(F.cross_entropy(answer.text, inputs["labels"], label_smoothing=smoothing))
+        if answer.company is not None:
+            losses.append(
+                F.cross_entropy(answer.company, inputs["company_labels"], label_smoothing=smoothing)
+            )
+        return torch.stack(losses).sum()
+
+    def _answers(self, model: Any, inputs: Any) -> list[StageLogits]:
+        answers: list[StageLogits] = model(
+            inputs["ids"], inputs["mask"], int(inputs["task"]), inputs.get("spans")
         )
-        return (loss, {"logits": logits}) if return_outputs else loss
+        return answers
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The accuracy on each development set, and their mean."""
-        by_set = {texts.source: self._accuracy(texts) for texts in self._development}
-        metrics = {f"eval_{source}": value for source, value in by_set.items()}
-        metrics[SCORE] = sum(by_set.values()) / len(by_set)
+        """The accuracy on each development set, and their mean; the exits' means beside it."""
+        by_stage: list[dict[str, float]] = [{} for _ in self._network.stages]
+        for texts in self._development:
+            for found, measured in zip(by_stage, self._accuracies(texts), strict=True):
+                found |= measured
+        means = [sum(found.values()) / len(found) for found in by_stage]
+        metrics = {f"eval_{name}": value for name, value in by_stage[-1].items()}
+        for stage, mean in zip(self._network.stages[:-1], means, strict=False):
+            metrics[f"eval_exit_{stage.end}"] = mean
+        metrics[SCORE] = means[-1]
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -137,16 +191,25 @@ class MultiTaskTrainer(Trainer):
         return metrics
 
     @torch.no_grad()
-    def _accuracy(self, texts: TextSet) -> float:
+    def _accuracies(self, texts: TextSet) -> list[dict[str, float]]:
+        """For each stage the accuracy on the texts and, where there are companies, on those."""
         self._network.eval()
-        order = sorted(range(len(texts)), key=lambda position: len(texts.ids[position]))
-        predicted = np.empty(len(texts), np.int64)
+        order = sorted(range(len(texts)), key=texts.lengths.__getitem__)
+        predicted = np.zeros((len(self._network.stages), 2, len(texts)), np.int64)
         for start in range(0, len(order), EVALUATION_TEXTS):
             positions = order[start : start + EVALUATION_TEXTS]
-            batch = self._prepare_inputs(self._collator([(texts, p) for p in positions]))
-            logits = self._network(batch["ids"], batch["mask"], int(batch["task"]))
-            predicted[positions] = logits.argmax(1).cpu().numpy()
-        return accuracy(np.array(texts.targets, np.int64), predicted)
+            batch = self._prepare_inputs(self._plain([(texts, p) for p in positions]))
+            for stage, answer in enumerate(self._answers(self._network, batch)):
+                predicted[stage, 0, positions] = answer.text.argmax(1).cpu().numpy()
+                if answer.company is not None:
+                    predicted[stage, 1, positions] = answer.company.argmax(1).cpu().numpy()
+        labels, companies = np.array(texts.targets), np.array(texts.company_targets)
+        known = labels != NO_LABEL
+        return [
+            {texts.source: accuracy(labels[known], text[known])}
+            | ({f"{texts.source}_companies": accuracy(companies, company)} if texts.spans else {})
+            for text, company in predicted
+        ]
 
 
 class TimedCheckpoints(TrainerCallback):
@@ -202,10 +265,9 @@ def finetuned(
     encoder: Encoder,
     examples: Sequence[Example],
     taxonomy: Taxonomy,
+    recipe: Recipe,
     settings: Finetuning,
     *,
-    pooled_layers: int,
-    seed: int,
     folder: Path,
     report: Report,
 ) -> Encoder:
@@ -213,19 +275,27 @@ def finetuned(
 
     Goes on from the last checkpoint there, if there is one.
     """
-    torch.manual_seed(seed)
-    learning = text_sets(encoder, examples, taxonomy, settings.window_tokens, Split.TRAIN)
-    development = text_sets(encoder, examples, taxonomy, settings.window_tokens, Split.DEVELOPMENT)
+    torch.manual_seed(recipe.seed)
+    window = min(settings.window_tokens, encoder.shape.positions)
+    tokenizer = WindowTokenizer(encoder.tokenizer, window)
+    learning = text_sets(tokenizer, examples, taxonomy, Split.TRAIN)
+    development = text_sets(tokenizer, examples, taxonomy, Split.DEVELOPMENT)
     widths = {name: len(task.labels) for name, task in taxonomy.tasks.items()}
-    model = _adapted(_bert(encoder), settings)
-    network = MultiTaskNetwork(model, encoder.shape, widths, pooled_layers)
+    model = _adapted(_learning_bert(encoder), settings)
+    network = MultiTaskNetwork(
+        model, encoder.shape.hidden, stages(encoder.shape.layers, recipe), widths
+    )
     trainer = MultiTaskTrainer(
         network,
-        _arguments(settings, learning, folder, seed),
+        _arguments(settings, learning, folder, recipe.seed),
         settings,
         learning,
         development,
-        Collator({task: number for number, task in enumerate(widths)}),
+        Collator(
+            tokenizer,
+            {task: number for number, task in enumerate(widths)},
+            _augmentation(settings, learning, recipe.seed),
+        ),
         [
             TimedCheckpoints(settings.checkpoint_minutes),
             EarlyStoppingCallback(settings.patience),
@@ -240,6 +310,16 @@ def finetuned(
     return replace(encoder, weights=_weights(network.encoder, encoder))
 
 
+def _augmentation(settings: Finetuning, learning: Sequence[TextSet], seed: int) -> Augmentation:
+    companies = {
+        text[start:end]
+        for texts in learning
+        for text, (start, end) in zip(texts.texts, texts.spans, strict=False)
+    }
+    tags = cashtags([text for texts in learning for text in texts.texts])
+    return Augmentation(settings.augmentation, sorted(companies), tags, seed)
+
+
 def is_helper() -> bool:
     """Whether this process only helps another to learn, as started by torchrun."""
     return torch.distributed.is_initialized() and torch.distributed.get_rank() > 0
@@ -251,23 +331,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _bert(encoder: Encoder) -> BertModel:
-    shape = encoder.shape
-    config = BertConfig(
-        vocab_size=len(encoder.weights[WORDS]),
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.attention_heads,
-        intermediate_size=len(encoder.weights["encoder.layer.0.intermediate.dense.bias"]),
-        hidden_act=shape.activation,
-        max_position_embeddings=shape.positions,
-        type_vocab_size=len(encoder.weights["embeddings.token_type_embeddings.weight"]),
-        layer_norm_eps=shape.epsilon,
-    )
-    model = BertModel(config, add_pooling_layer=False)  # type: ignore[no-untyped-call]
-    known = model.state_dict().keys()
-    weights = {name: torch.from_numpy(w) for name, w in encoder.weights.items() if name in known}
-    model.load_state_dict(weights)
+def _learning_bert(encoder: Encoder) -> BertModel:
+    model = bert(encoder)
     model.embeddings.word_embeddings.weight.requires_grad_(False)
     return model
 
@@ -293,7 +358,7 @@ def _parameter_groups(network: MultiTaskNetwork, settings: Finetuning) -> list[d
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups[_rate(name, network.layers, settings), decay].append(parameter)
+            groups[_rate(name, network.stages[-1].end, settings), decay].append(parameter)
     return [
         {"params": found, "lr": rate, "weight_decay": decay}
         for (rate, decay), found in groups.items()
@@ -301,7 +366,7 @@ def _parameter_groups(network: MultiTaskNetwork, settings: Finetuning) -> list[d
 
 
 def _rate(name: str, layers: int, settings: Finetuning) -> float:
-    if name.startswith("heads."):
+    if name.startswith(("heads.", "company_heads.")):
         return settings.head_learning_rate
     _, is_layer, rest = name.partition("encoder.layer.")
     below_top = layers - 1 - int(rest.split(".")[0]) if is_layer else layers

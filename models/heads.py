@@ -48,6 +48,12 @@ def head_logits(head: Head, data: HeadData) -> FloatArray:
     return logits
 
 
+def cooled(head: Head, temperature: float) -> Head:
+    """The head whose logits are divided by the temperature."""
+    factor = np.float32(1 / temperature)
+    return Head(head.labels, head.weight * factor, head.bias * factor)
+
+
 def _fit(labels: Sequence[str], data: HeadData, penalty: float, seed: int) -> Head:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -1,6 +1,6 @@
-"""The network as an ONNX graph: BERT-family encoder, mean pooling, one linear head a task.
+"""The network as ONNX graphs, one a stage: BERT-family encoder, mean pooling, linear heads.
 
-The graph is written down node by node, so that every cycle is accounted for. What was measured on
+The graphs are written down node by node, so that every cycle is accounted for. What was measured on
 two AVX-512 cores (see README.md): MatMulIntegerToFloat is the fastest int8 product of ONNX Runtime;
 attention from plain products beats QAttention and MultiHeadAttention; Add with LayerNormalization
 beats SkipLayerNormalization by a quarter of the whole run.
@@ -8,9 +8,13 @@ beats SkipLayerNormalization by a quarter of the whole run.
 There is no attention mask and no padding: the engine only batches texts of equal length. So the
 answer for a text cannot depend on its batch-mates, and no work is spent on padding.
 
-Inputs: `ids` int32 [batch, length]. Outputs: `pooled` float32 [batch, width], the mean over the
-text's tokens of each of the last `pooled_layers` layers, one beside the other; and one output of
-logits a task, float32 [batch, labels], named like the task.
+Inputs of a stage: `ids` int32 [batch, length] for the first, `states` float32 [batch, length,
+hidden] for each other; `company_texts` int64 [companies], the row of each company's text, and
+`company_weights` float32 [companies, length], which make the mean over its tokens.
+Outputs: `next_states` (but for the last stage); `pooled` float32 [batch, width], the mean over the
+text's tokens of each of the stage's last layers, one beside the other; `company_pooled` float32
+[companies, 2 * width], the same of the company's tokens beside its text's; and logits float32
+[batch or companies, labels] of each head, named like it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +27,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from models.encoder import Encoder, FloatArray
-from models.engine import POOLED
+from models.engine import (
+    COMPANY_POOLED,
+    COMPANY_TEXTS,
+    COMPANY_WEIGHTS,
+    IDS,
+    NEXT_STATES,
+    POOLED,
+    STATES,
+)
 from models.quantization import Range, quantize_activations, quantize_columns, quantize_rows
+from models.recipe import Stage
+from schemas.taxonomy import COMPANY_SENTIMENT
 
 CONTRIB = "com.microsoft"
 OPSET = 17
@@ -33,7 +47,7 @@ IR_VERSION = 9
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A linear head on the pooled vector: logits = pooled @ weight + bias.
+    """A linear head: logits = vector @ weight + bias, of the pooled vector or the company's.
 
     weight is float32 [width, labels], bias float32 [labels].
     """
@@ -65,36 +79,45 @@ class _Graph:
 
 
 class NetworkBuilder:
-    """Writes the graph of one encoder with its heads.
+    """Writes the graph of one stage of an encoder with the stage's heads.
 
+    heads: by task; COMPANY_SENTIMENT is the one that reads companies' vectors.
     Without `ranges` the graph is float32 and every input of a dense layer is an output too: that is
-    how ranges are measured (`calibrate`). With `ranges` (by layer name) it is int8.
+    how ranges are measured (`export`). With `ranges` (by layer name) it is int8.
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        heads: Mapping[str, Head],
+        stage: Stage,
         ranges: Mapping[str, Range] | None,
         window_tokens: int,
-        pooled_layers: int = 1,
+        heads: Mapping[str, Head] | None = None,
     ) -> None:
         self.encoder = encoder
+        self.stage = stage
         self.window_tokens = window_tokens
-        self.pooled_layers = pooled_layers
-        self.heads = heads
+        self.heads = heads or {}
         self.ranges = ranges
         self.graph = _Graph()
         self.dense_inputs: dict[str, str] = {}
 
     def build(self) -> onnx.ModelProto:
-        states = [self._embeddings()]
-        for layer in range(self.encoder.shape.layers):
+        states = [STATES if self.stage.first else self._embeddings()]
+        for layer in range(self.stage.first, self.stage.end):
             states.append(self._layer(layer, states[-1]))
-        self._pool(states[-self.pooled_layers :])
+        read = states[-self.stage.pooled :]
+        self._pool(read)
+        self._pool_companies(read)
         for task, head in self.heads.items():
-            self._head(task, head)
+            self._head(task, head, _rows(task, POOLED, COMPANY_POOLED))
+        if not self._is_last:
+            self.graph.add("Identity", [states[-1]], NEXT_STATES)
         return self._model()
+
+    @property
+    def _is_last(self) -> bool:
+        return self.stage.end == self.encoder.shape.layers
 
     def _embeddings(self) -> str:
         graph, weights = self.graph, self.encoder.weights
@@ -106,7 +129,7 @@ class NetworkBuilder:
         )
         graph.constant("positions", positions[: self.window_tokens])
         graph.constant("zero", [0], np.int64)
-        graph.add("Shape", ["ids"], "length", start=1, end=2)
+        graph.add("Shape", [IDS], "length", start=1, end=2)
         graph.add("Slice", ["positions", "zero", "length", "zero"], "used_positions")
         graph.add("Add", [words, "used_positions"], "embeddings")
         return self._norm("embeddings", "embeddings.LayerNorm")
@@ -115,12 +138,12 @@ class NetworkBuilder:
         graph = self.graph
         if self.ranges is None:
             graph.constant("words", table)
-            return graph.add("Gather", ["words", "ids"], "word_vectors")
+            return graph.add("Gather", ["words", IDS], "word_vectors")
         rows, scales = quantize_rows(table)
         graph.constant("words", rows)
         graph.constant("word_scales", scales)
-        graph.add("Gather", ["words", "ids"], "word_rows")
-        graph.add("Gather", ["word_scales", "ids"], "row_scales")
+        graph.add("Gather", ["words", IDS], "word_rows")
+        graph.add("Gather", ["word_scales", IDS], "row_scales")
         graph.add("Cast", ["word_rows"], "word_floats", to=TensorProto.FLOAT)
         return graph.add("Mul", ["word_floats", "row_scales"], "word_vectors")
 
@@ -208,27 +231,73 @@ class NetworkBuilder:
         ]
         self.graph.add("Concat", means, POOLED, axis=1)
 
-    def _head(self, task: str, head: Head) -> None:
-        weight = self.graph.constant(f"{task}.weight", head.weight)
-        bias = self.graph.constant(f"{task}.bias", head.bias)
-        self.graph.add("Gemm", [POOLED, weight, bias], task)
+    def _pool_companies(self, states: Sequence[str]) -> None:
+        graph = self.graph
+        graph.constant("one", [1], np.int64)
+        graph.add("Unsqueeze", [COMPANY_WEIGHTS, "one"], "company_rows")
+        means = []
+        for state in states:
+            graph.add("Gather", [state, COMPANY_TEXTS], f"{state}.of_companies")
+            graph.add("MatMul", ["company_rows", f"{state}.of_companies"], f"{state}.company")
+            means.append(graph.add("Squeeze", [f"{state}.company", "one"], f"{state}.company_mean"))
+        graph.add("Gather", [POOLED, COMPANY_TEXTS], "pooled_of_companies")
+        graph.add("Concat", ["pooled_of_companies", *means], COMPANY_POOLED, axis=1)
+
+    def _head(self, name: str, head: Head, vector: str) -> None:
+        weight = self.graph.constant(f"{name}.weight", head.weight)
+        bias = self.graph.constant(f"{name}.bias", head.bias)
+        self.graph.add("Gemm", [vector, weight, bias], name)
 
     def _model(self) -> onnx.ModelProto:
-        width = self.encoder.shape.hidden * self.pooled_layers
-        outputs = [_tensor(POOLED, ["batch", width])]
-        outputs += [_tensor(task, ["batch", len(h.labels)]) for task, h in self.heads.items()]
-        if self.ranges is None:
-            seen = dict.fromkeys(self.dense_inputs.values())
-            outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in seen]
-        ids = helper.make_tensor_value_info("ids", TensorProto.INT32, ["batch", "length"])
         graph = helper.make_graph(
-            self.graph.nodes, "bellwether", [ids], outputs, list(self.graph.constants.values())
+            self.graph.nodes,
+            "bellwether",
+            self._inputs(),
+            self._outputs(),
+            list(self.graph.constants.values()),
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         return helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="bellwether"
         )
 
+    def _inputs(self) -> list[onnx.ValueInfoProto]:
+        hidden = self.encoder.shape.hidden
+        read = (
+            _tensor(STATES, ["batch", "length", hidden])
+            if self.stage.first
+            else _tensor(IDS, ["batch", "length"], TensorProto.INT32)
+        )
+        return [
+            read,
+            _tensor(COMPANY_TEXTS, ["companies"], TensorProto.INT64),
+            _tensor(COMPANY_WEIGHTS, ["companies", "length"]),
+        ]
 
-def _tensor(name: str, shape: Sequence[str | int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    def _outputs(self) -> list[onnx.ValueInfoProto]:
+        hidden = self.encoder.shape.hidden
+        width = hidden * self.stage.pooled
+        outputs = [
+            _tensor(POOLED, ["batch", width]),
+            _tensor(COMPANY_POOLED, ["companies", 2 * width]),
+        ]
+        outputs += [
+            _tensor(task, [_rows(task, "batch", "companies"), len(head.labels)])
+            for task, head in self.heads.items()
+        ]
+        if not self._is_last:
+            outputs.append(_tensor(NEXT_STATES, ["batch", "length", hidden]))
+        if self.ranges is None:
+            seen = dict.fromkeys(v for v in self.dense_inputs.values() if v != STATES)
+            outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in seen]
+        return outputs
+
+
+def _rows(task: str, texts: str, companies: str) -> str:
+    return companies if task == COMPANY_SENTIMENT else texts
+
+
+def _tensor(
+    name: str, shape: Sequence[str | int], kind: int = TensorProto.FLOAT
+) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)

@@ -1,6 +1,7 @@
 """How a bundle is made: one file of settings reproduces a run, given the same data and encoder."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,8 @@ class Finetuning(_Settings):
     window_tokens: texts are cut to so many tokens while learning.
     patience: passes without a better mean accuracy on the development texts before it stops.
     rank: of the low-rank matrices, for `lora`.
+    exit_weight: weight of the loss at each exit before the last layer, beside 1 there.
+    augmentation: probability of each change to a text (see `augmentation`).
     """
 
     method: Literal["full", "lora"] = "full"
@@ -47,6 +50,8 @@ class Finetuning(_Settings):
     window_tokens: Count = 96
     patience: Count = 2
     rank: Count = 16
+    exit_weight: Positive = 0.5
+    augmentation: Share = 0.1
     checkpoint_minutes: Positive = 10
 
 
@@ -55,6 +60,8 @@ class Recipe(_Settings):
 
     pooled_layers: the vector of a text is the mean over its tokens of each of so many last layers;
         one alone is 2 points worse on sentiment with a frozen encoder and costs as much.
+    exits: layers after which a text whose answers are plain goes no further.
+    exit_loss: share of right answers that may be lost by leaving early, over all exits together.
     range_texts: texts of each set by which the ranges of activations are measured.
     penalties: values of scikit-learn's C that are tried for each head.
     """
@@ -62,9 +69,32 @@ class Recipe(_Settings):
     seed: int = 0
     window_tokens: Count = 256
     pooled_layers: Count = 3
+    exits: tuple[Count, ...] = ()
+    exit_loss: Share = 0.003
     range_texts: Count = 60
     penalties: tuple[Positive, ...] = (0.01, 0.03, 0.1)
     finetuning: Finetuning | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A run of layers, `first` up to but without `end`, with heads at its end.
+
+    The vector of a text there is the mean over its tokens of each of the last `pooled` layers.
+    """
+
+    first: int
+    end: int
+    pooled: int
+
+
+def stages(layers: int, recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of an encoder of so many layers; the last ends with its last layer."""
+    ends = [*sorted(end for end in set(recipe.exits) if end < layers), layers]
+    return tuple(
+        Stage(first, end, min(recipe.pooled_layers, end - first))
+        for first, end in zip([0, *ends], ends, strict=False)
+    )
 
 
 def load_recipe(name: str) -> Recipe:

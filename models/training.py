@@ -9,28 +9,37 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile, rmtree
+from shutil import rmtree
 
 import numpy as np
 
 from models import bundle as bundles
-from models.bundle import EncoderEntry, Manifest, TaskEntry, replace_folder, write_manifest
-from models.calibration import fit_temperature
+from models.answers import answers
+from models.bundle import (
+    EncoderEntry,
+    HeadEntry,
+    Manifest,
+    StageEntry,
+    replace_folder,
+    write_manifest,
+)
+from models.calibration import fit_temperature, plain_answers, softmax
 from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
-from models.encoder import Encoder, load_encoder
-from models.engine import POOLED, OnnxEngine
-from models.export import int8_graph, measure_ranges
-from models.heads import FloatArray, HeadData, fit_head, head_logits
+from models.encoder import WORDS, Encoder, load_encoder
+from models.engine import OnnxEngine
+from models.export import measure_ranges, stage_graphs
+from models.heads import HeadData, cooled, fit_head, head_logits
 from models.measures import summary
 from models.network import Head
 from models.probes import write_probes
 from models.quantization import Range
-from models.recipe import Recipe, load_recipe
-from schemas.taxonomy import Taxonomy, load_taxonomy
+from models.recipe import Recipe, load_recipe, stages
+from models.vectors import Vectors, read_vectors
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
-CHUNK_TEXTS = 2048
 Report = Callable[[str], None]
 
 
@@ -66,6 +75,14 @@ def train(
     return trainer.train(data, out)
 
 
+@dataclass(frozen=True, slots=True)
+class FittedTask:
+    """The heads of one task, one a stage, cooled by their temperatures; and their entry."""
+
+    heads: list[Head]
+    entry: HeadEntry
+
+
 class BundleTrainer:
     """One run of a recipe."""
 
@@ -85,6 +102,9 @@ class BundleTrainer:
         self.threads = threads
         self.report = report
         self.window_tokens = min(recipe.window_tokens, encoder.shape.positions)
+        self.stages = stages(encoder.shape.layers, recipe)
+        self._labels = {name: task.labels for name, task in taxonomy.tasks.items()}
+        self._labels[COMPANY_SENTIMENT] = self._labels[SENTIMENT]
 
     def train(self, data: Path, out: Path) -> Manifest | None:
         self.report(f"Reading the labelled sets in {data}")
@@ -100,14 +120,14 @@ class BundleTrainer:
             range_texts(examples, self.recipe.range_texts, self.recipe.seed),
             self.window_tokens,
         )
+        vectors = read_vectors(self._engine(self._graphs(ranges)), examples, self.report)
+        fitted = {name: self._fit(name, examples, vectors) for name in self._labels}
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
-            vectors = self._vectors(self._graph({}, ranges), examples)
-            heads, entries, metrics = self._heads(examples, vectors)
-            self._write_files(folder, self._graph(heads, ranges), heads)
-            sealed = self._seal(folder, self._manifest(entries, metrics, fingerprint(data)))
+            self._write_files(folder, ranges, fitted)
+            sealed = self._seal(folder, self._manifest(fitted, fingerprint(data)), examples)
             replace_folder(folder, out)
         if self.recipe.finetuning:
             rmtree(checkpoints)
@@ -124,40 +144,32 @@ class BundleTrainer:
             self.encoder,
             examples,
             self.taxonomy,
+            self.recipe,
             self.recipe.finetuning,
-            pooled_layers=self.recipe.pooled_layers,
-            seed=self.recipe.seed,
             folder=checkpoints,
             report=self.report,
         )
         return not is_helper()
 
-    def _graph(self, heads: Mapping[str, Head], ranges: Mapping[str, Range]) -> bytes:
-        layers = min(self.recipe.pooled_layers, self.encoder.shape.layers)
-        return int8_graph(self.encoder, heads, ranges, self.window_tokens, layers)
+    def _graphs(
+        self, ranges: Mapping[str, Range], heads: Sequence[Mapping[str, Head]] = ()
+    ) -> list[bytes]:
+        return stage_graphs(self.encoder, self.stages, ranges, self.window_tokens, heads)
 
-    def _vectors(self, graph: bytes, examples: Sequence[Example]) -> Mapping[str, FloatArray]:
-        """The pooled vector of every distinct text."""
-        engine = OnnxEngine(graph, self.encoder.tokenizer, self.window_tokens, threads=self.threads)
-        texts = list(dict.fromkeys(e.text for e in examples))
-        vectors: dict[str, FloatArray] = {}
-        for start in range(0, len(texts), CHUNK_TEXTS):
-            chunk = texts[start : start + CHUNK_TEXTS]
-            vectors.update(zip(chunk, engine.run(chunk, [POOLED]).values[POOLED], strict=True))
-            self.report(f"{len(vectors):,} of {len(texts):,} texts read by the encoder")
-        return vectors
+    def _engine(self, graphs: Sequence[bytes]) -> OnnxEngine:
+        return OnnxEngine(graphs, self.encoder.tokenizer, self.window_tokens, threads=self.threads)
 
-    def _heads(
-        self, examples: Sequence[Example], vectors: Mapping[str, FloatArray]
-    ) -> tuple[dict[str, Head], dict[str, TaskEntry], dict[str, dict[str, dict[str, float]]]]:
-        heads, entries, metrics = {}, {}, {}
-        for name, task in self.taxonomy.tasks.items():
+    def _fit(self, name: str, examples: Sequence[Example], vectors: Vectors) -> FittedTask:
+        """The heads of one task, one a stage, and when each stage's answer will do."""
+        labels = self._labels[name]
+        heads, temperatures, beyond_training = [], [], []
+        for stage in range(len(self.stages)):
             parts = {
-                split: _head_data(of_task(examples, name, split), task.labels, vectors)
+                split: _head_data(of_task(examples, name, split), labels, vectors, stage)
                 for split in Split
             }
             head = fit_head(
-                task.labels,
+                labels,
                 parts[Split.TRAIN],
                 parts[Split.DEVELOPMENT],
                 self.recipe.penalties,
@@ -165,42 +177,53 @@ class BundleTrainer:
             )
             held_out = parts[Split.CALIBRATION]
             temperature = fit_temperature(head_logits(head, held_out), held_out.targets)
-            heads[name] = head
-            entries[name] = TaskEntry(labels=task.labels, temperature=temperature)
-            metrics[name] = self._metrics(of_task(examples, name, Split.TEST), head, vectors)
-            self.report(f"{name}: temperature {temperature:.2f}, {_in_words(metrics[name])}")
-        return heads, entries, metrics
+            heads.append(cooled(head, temperature))
+            temperatures.append(temperature)
+            beyond_training.append(
+                np.concatenate(
+                    [
+                        softmax(head_logits(heads[-1], parts[split]))
+                        for split in (Split.DEVELOPMENT, Split.CALIBRATION)
+                    ]
+                )
+            )
+            self.report(f"{name}, stage {stage + 1}: temperature {temperature:.2f}")
+        exits = plain_answers(beyond_training, self.recipe.exit_loss)
+        return FittedTask(
+            heads, HeadEntry(labels=labels, temperatures=tuple(temperatures), plain_from=exits)
+        )
 
-    def _metrics(
-        self, examples: Sequence[Example], head: Head, vectors: Mapping[str, FloatArray]
-    ) -> dict[str, dict[str, float]]:
-        by_source: defaultdict[str, list[Example]] = defaultdict(list)
-        for example in examples:
-            by_source[example.source].append(example)
-        metrics = {}
-        for source, group in by_source.items():
-            data = _head_data(group, head.labels, vectors)
-            predicted = head_logits(head, data).argmax(axis=1)
-            metrics[source] = summary(data.targets, predicted)
-        return metrics
-
-    def _write_files(self, folder: Path, graph: bytes, heads: Mapping[str, Head]) -> None:
+    def _write_files(
+        self, folder: Path, ranges: Mapping[str, Range], fitted: Mapping[str, FittedTask]
+    ) -> None:
         from safetensors.numpy import save_file
 
-        (folder / bundles.GRAPH).write_bytes(graph)
-        copyfile(self.encoder.tokenizer, folder / bundles.TOKENIZER)
-        arrays = {f"{name}.weight": head.weight for name, head in heads.items()}
-        arrays |= {f"{name}.bias": head.bias for name, head in heads.items()}
+        by_stage = [
+            {name: task.heads[stage] for name, task in fitted.items()}
+            for stage in range(len(self.stages))
+        ]
+        names = bundles.graph_files(len(self.stages))
+        for name, graph in zip(names, self._graphs(ranges, by_stage), strict=True):
+            (folder / name).write_bytes(graph)
+        (folder / bundles.TOKENIZER).write_bytes(self.encoder.tokenizer)
+        arrays = {
+            f"{stage}/{name}.{part}": array
+            for stage, heads in enumerate(by_stage, start=1)
+            for name, head in heads.items()
+            for part, array in (("weight", head.weight), ("bias", head.bias))
+        }
         save_file(arrays, folder / bundles.HEADS)
-        (folder / bundles.HEADS).chmod(0o644)  # safetensors gives it to its owner alone
+        weights = {
+            name: array.astype(np.float16)
+            for name, array in self.encoder.weights.items()
+            if name != WORDS
+        }
+        save_file(weights, folder / bundles.WEIGHTS)
+        for name in (bundles.HEADS, bundles.WEIGHTS):
+            (folder / name).chmod(0o644)  # safetensors gives it to its owner alone
         (folder / bundles.PROBES).write_bytes(b"")
 
-    def _manifest(
-        self,
-        entries: dict[str, TaskEntry],
-        metrics: dict[str, dict[str, dict[str, float]]],
-        data_fingerprint: str,
-    ) -> Manifest:
+    def _manifest(self, fitted: Mapping[str, FittedTask], data_fingerprint: str) -> Manifest:
         return Manifest(
             recipe=self.name,
             settings=self.recipe.model_dump(mode="json", exclude_none=True),
@@ -208,18 +231,24 @@ class BundleTrainer:
             encoder=EncoderEntry(name=self.encoder.name, sha256=self.encoder.sha256),
             window_tokens=self.window_tokens,
             taxonomy_version=self.taxonomy.version,
-            tasks=entries,
-            metrics=metrics,
+            stages=tuple(StageEntry(end=s.end, pooled=s.pooled) for s in self.stages),
+            tasks={name: fitted[name].entry for name in self.taxonomy.tasks},
+            company_sentiment=fitted[COMPANY_SENTIMENT].entry,
+            metrics={},
             data_fingerprint=data_fingerprint,
             files={},
         )
 
-    def _seal(self, folder: Path, manifest: Manifest) -> Manifest:
-        """Answers the probes with the bundle itself, then seals it for good."""
+    def _seal(self, folder: Path, manifest: Manifest, examples: Sequence[Example]) -> Manifest:
+        """Measures the bundle and answers the probes with it, then seals it for good."""
         write_manifest(folder, manifest)
         classifier = Classifier.load(folder, taxonomy=self.taxonomy, threads=self.threads)
+        metrics = {}
+        for name in self._labels:
+            metrics[name] = _measured(classifier, of_task(examples, name, Split.TEST))
+            self.report(f"{name}: {_in_words(metrics[name])}")
         write_probes(folder / bundles.PROBES, classifier.classify)
-        return write_manifest(folder, manifest)
+        return write_manifest(folder, manifest.model_copy(update={"metrics": metrics}))
 
 
 def _require_known_labels(examples: Iterable[Example], taxonomy: Taxonomy) -> None:
@@ -249,13 +278,22 @@ def range_texts(examples: Iterable[Example], per_source: int, seed: int) -> list
 
 
 def _head_data(
-    examples: Sequence[Example], labels: Sequence[str], vectors: Mapping[str, FloatArray]
+    examples: Sequence[Example], labels: Sequence[str], vectors: Vectors, stage: int
 ) -> HeadData:
     positions = {label: position for position, label in enumerate(labels)}
     return HeadData(
-        vectors=np.stack([vectors[e.text] for e in examples]),
+        vectors=vectors.of(examples, stage),
         targets=np.array([positions[e.label] for e in examples], np.int64),
     )
+
+
+def _measured(classifier: Classifier, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+    """Accuracy and macro-F1 on each set, as served."""
+    by_source: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for example, answer in zip(examples, answers(classifier, examples), strict=True):
+        pair = answer.labels.index(example.label), answer.labels.index(answer.label)
+        by_source[example.source].append(pair)
+    return {source: summary(*np.array(pairs).T) for source, pairs in by_source.items()}
 
 
 def _in_words(metrics: Mapping[str, Mapping[str, float]]) -> str:

@@ -43,6 +43,7 @@ class Prediction:
 class Classification:
     """All answers about one record: by task name, for the tasks of its kind only.
 
+    `companies` are the sentiments for the companies that were asked about, in that order.
     `tokens` is what the model read; `truncated` says that the text was longer than its window.
     """
 
@@ -50,6 +51,7 @@ class Classification:
     truncated: bool
     tokens: int
     model_version: str
+    companies: tuple[Prediction, ...] = ()
 
 
 def sentiment_of_emotion(emotion: Prediction, taxonomy: Taxonomy) -> Prediction:

@@ -17,6 +17,8 @@ TOPIC = "news.topic"
 INTENT = "message.intent"
 EMOTION = "message.emotion"
 OTHER = "other"
+# Not a task of its own: the sentiment of a text for one company.
+COMPANY_SENTIMENT = "news.sentiment of a company"
 
 _SHIPPED = Path(__file__).with_name("taxonomy.yaml")
 _KINDS = {
