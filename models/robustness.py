@@ -26,7 +26,7 @@ from schemas.records import Kind
 from schemas.taxonomy import EMOTION, SENTIMENT, Taxonomy
 from schemas.yaml_files import load_yaml
 
-SHIPPED_TEMPLATES = Path(__file__).with_name("robustness.yaml")
+SHIPPED_TEMPLATES = Path(__file__).with_name("checks") / "robustness.yaml"
 # A smaller move of the score is no sign that the change was understood.
 MIN_SCORE_MOVE = 0.1
 MAX_EXAMPLES = 10
