@@ -55,19 +55,16 @@ def classify(
       $ echo '{"text": "Acme cuts its outlook"}' | bellwether classify
     """
     from models.classification import classify_chunks, read_chunks
-    from models.classifier import Classifier
     from schemas.records import Kind
     from schemas.taxonomy import load_taxonomy
+    from stream.classifiers import load_classifier
     from stream.settings import load_settings
 
     if file != "-" and not Path(file).exists():
         raise typer.BadParameter(f"there is no file {file}")
     settings = load_settings()
-    classifier = Classifier.load(
-        settings.model,
-        taxonomy=load_taxonomy(settings.taxonomy),
-        device=settings.device,
-        threads=settings.threads,
+    classifier = load_classifier(
+        settings, load_taxonomy(settings.taxonomy), threads=settings.threads
     )
     errors: list[str] = []
     answers = classify_chunks(

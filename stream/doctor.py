@@ -87,10 +87,8 @@ async def _check_model(settings: Settings, report: Report) -> None:
 
 def _load_model(settings: Settings) -> str:
     """Load it as a worker does, which rechecks hashes and probe texts."""
-    from models.classifier import Classifier
+    from stream.classifiers import load_classifier
 
     taxonomy = load_taxonomy(settings.taxonomy)
-    classifier = Classifier.load(
-        settings.model, taxonomy=taxonomy, device=settings.device, threads=1
-    )
+    classifier = load_classifier(settings, taxonomy, threads=1)
     return f"version {classifier.version} loads, window of {classifier.window_tokens} tokens"

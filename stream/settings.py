@@ -72,6 +72,13 @@ class Settings(BaseSettings):
         0, ge=0, description="Model threads a process; 0 shares the cores among the processes"
     )
 
+    early_exit: bool = Field(
+        True, description="Plain texts leave the network early: faster, nearly as often right"
+    )
+    cached_texts: int = Field(
+        16_384, ge=0, description="Answers kept for texts that come again; 0 keeps none"
+    )
+
     sources: Path | None = Field(None, description="YAML list of topics and field mappings")
     rules: Path | None = Field(None, description="YAML file of alert rules")
     taxonomy: Path | None = Field(None, description="YAML file of tasks and label sets")

@@ -181,19 +181,18 @@ def _serve(settings: Settings, index: int, processes: int) -> None:
 
     import faust
 
-    from models.classifier import Classifier
     from stream.analysis import Analysis
     from stream.app import make_app
+    from stream.classifiers import load_classifier
     from stream.risk import RiskModel
     from stream.rules import RuleBook
     from stream.runtime import Runtime
 
     logger.info("loading the model")
     taxonomy = load_taxonomy(settings.taxonomy)
-    classifier = Classifier.load(
-        settings.model,
-        taxonomy=taxonomy,
-        device=settings.device,
+    classifier = load_classifier(
+        settings,
+        taxonomy,
         threads=settings.threads or max(1, (os.cpu_count() or 1) // processes),
     )
     analysis = Analysis(

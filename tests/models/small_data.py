@@ -8,6 +8,7 @@ from pathlib import Path
 from schemas.taxonomy import load_taxonomy
 
 TEXTS_A_LABEL = 40
+COMPANIES = ["Ant", "Bee Foods", "Cat", "Dog Air", "Elk", "Fox Media"]
 _FILLERS = [
     "today",
     "again",
@@ -33,11 +34,11 @@ def write_data(folder: Path) -> Path:
     tasks = load_taxonomy().tasks
     sentiment, topic = tasks["news.sentiment"].labels, tasks["news.topic"].labels
     intent, emotion = tasks["message.intent"].labels[:8], tasks["message.emotion"].labels
-    _write(folder / "sentfin.jsonl", sentiment)
+    _write_companies(folder / "sentfin.jsonl", sentiment)
     _write(folder / "twitter_fin_sentiment.jsonl", sentiment)
     _write(folder / "twitter_fin_topic.jsonl", topic)
     _write(folder / "banking77.jsonl", intent)
-    _write(folder / "clinc_banking.jsonl", ["oos", "apr", "routing", "pin_change"])
+    _write(folder / "clinc_banking.jsonl", ["oos", "apr", "routing", "report_lost_card"])
     _write(folder / "goemotions.jsonl", emotion)
     return folder
 
@@ -49,6 +50,21 @@ def _write(path: Path, labels: Sequence[str]) -> None:
         for label in labels
         for _ in range(TEXTS_A_LABEL)
     ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _write_companies(path: Path, labels: Sequence[str]) -> None:
+    """Each text has a company, named beside the label's words; a quarter have two that differ."""
+    random_ = random.Random(path.name)
+    rows = []
+    for number in range(len(labels) * TEXTS_A_LABEL):
+        names = random_.sample(COMPANIES, 2 if number % 4 == 0 else 1)
+        own = random_.sample(list(labels), len(names))
+        parts = [f"{name} {_text(label, random_)}" for name, label in zip(names, own, strict=True)]
+        rows += [
+            {"text": " but ".join(parts), "label": label, "entity": name}
+            for name, label in zip(names, own, strict=True)
+        ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from models.data import INTENT, SENTIMENT, DataError, Split, fingerprint, load_examples, of_task
+from models.data import DataError, Split, company_span, fingerprint, load_examples, of_task
 from models.duplicates import cluster_keys, normalized
+from schemas.taxonomy import COMPANY_SENTIMENT, INTENT, SENTIMENT
 from tests.models.small_data import write_data
 
 
@@ -62,6 +63,34 @@ def test_only_headlines_whose_companies_agree_are_used(folder: Path) -> None:
     texts = [e.text for e in of_task(load_examples(folder), SENTIMENT, *Split)]
     assert texts.count("Ant up, Bee down") == 0
     assert texts.count("Cat and Dog up") == 1
+
+
+def test_every_company_is_an_example_where_it_stands(folder: Path) -> None:
+    with (folder / "sentfin.jsonl").open("a") as file:
+        file.write('{"text": "Ant up, Bee down", "entity": "Ant", "label": "positive"}\n')
+        file.write('{"text": "Ant up, Bee down", "entity": "Bee", "label": "negative"}\n')
+        file.write('{"text": "Ant up, Bee down", "entity": "Bneutral", "label": "negative"}\n')
+    found = [
+        (e.span, e.label)
+        for e in of_task(load_examples(folder), COMPANY_SENTIMENT, *Split)
+        if e.text == "Ant up, Bee down"
+    ]
+    assert found == [((0, 3), "positive"), ((8, 11), "negative")]
+
+
+def test_a_name_is_found_as_a_word_of_its_own_first() -> None:
+    assert company_span("Antwerp sues ANT", "Ant") == (13, 16)
+    assert company_span("$AAPL.N up", "aapl") == (1, 5)
+    assert company_span("Antwerp", "Ant") == (0, 3)
+    assert company_span("Bee up", "Ant") is None
+    assert company_span("Bee up", "") is None
+
+
+def test_a_bank_s_question_that_means_the_same_has_the_same_intent(folder: Path) -> None:
+    mapped = [
+        e for e in of_task(load_examples(folder), INTENT, *Split) if e.source == "clinc_mapped"
+    ]
+    assert {e.label for e in mapped} == {"lost_or_stolen_card"}
 
 
 def test_out_of_scope_is_other_half_of_it_for_the_report(folder: Path) -> None:

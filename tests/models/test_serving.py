@@ -36,7 +36,7 @@ def test_a_process_serves_within_three_seconds_and_without_training_packages() -
 def test_each_kind_gets_its_tasks_in_order(classifier: Classifier) -> None:
     texts = ["Oil slips as stockpiles grow", "I lost my card", "Central bank holds rates"]
     kinds = [Kind.NEWS, Kind.MESSAGE, Kind.NEWS]
-    answers = classifier.classify(texts, kinds, [None, None, "Ant"])
+    answers = classifier.classify(texts, kinds, [[], [], ["bank", (0, 7), "Ant"]])
     for kind, answer in zip(kinds, answers, strict=True):
         tasks = [task.name for task in classifier.taxonomy.for_kind(kind)]
         assert list(answer.predictions) == tasks
@@ -44,6 +44,17 @@ def test_each_kind_gets_its_tasks_in_order(classifier: Classifier) -> None:
         for task in tasks:
             check(answer.predictions[task], classifier.taxonomy.tasks[task].labels)
     assert answers[2].predictions["news.topic"].label == "fed_central_banks"
+    assert [len(answer.companies) for answer in answers] == [0, 0, 3]
+    for company in answers[2].companies:
+        check(company, classifier.taxonomy.tasks["news.sentiment"].labels)
+    # It is not in the text, so its sentiment is the text's.
+    assert answers[2].companies[2] == answers[2].predictions["news.sentiment"]
+
+
+def test_two_companies_of_a_headline_have_each_their_own(classifier: Classifier) -> None:
+    text = "Harborline Foods surges to a record as rival Merrow plunges on profit warning"
+    (answer,) = classifier.classify([text], [Kind.NEWS], [["Harborline Foods", "Merrow"]])
+    assert [company.label for company in answer.companies] == ["positive", "negative"]
 
 
 def check(prediction: Prediction, labels: tuple[str, ...]) -> None:
