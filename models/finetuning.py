@@ -39,10 +39,12 @@ from models.measures import accuracy
 from models.recipe import Finetuning, Recipe, Stage, stages
 from models.tokenizer import WindowTokenizer
 from models.torch_encoder import bert, weighted_mean
+from schemas.errors import ConfigurationError
 from schemas.taxonomy import SENTIMENT, Taxonomy
 
 EVALUATION_TEXTS = 256
 SCORE = "eval_accuracy"
+SETTINGS = "recipe.json"
 
 Report = Callable[[str], None]
 
@@ -269,12 +271,16 @@ def finetuned(
     settings: Finetuning,
     *,
     folder: Path,
+    tracked: bool = False,
     report: Report,
 ) -> Encoder:
     """The encoder after it learnt; checkpoints and logs go into `folder`.
 
-    Goes on from the last checkpoint there, if there is one.
+    Goes on from the last checkpoint there, if there is one and its settings are the same: else it
+    is in the way, and a ConfigurationError says so. With `tracked` MLflow's current run is told of
+    every step.
     """
+    _claim(folder, recipe)
     torch.manual_seed(recipe.seed)
     window = min(settings.window_tokens, encoder.shape.positions)
     tokenizer = WindowTokenizer(encoder.tokenizer, window)
@@ -287,7 +293,7 @@ def finetuned(
     )
     trainer = MultiTaskTrainer(
         network,
-        _arguments(settings, learning, folder, recipe.seed),
+        _arguments(settings, learning, folder, recipe.seed, tracked),
         settings,
         learning,
         development,
@@ -308,6 +314,18 @@ def finetuned(
     trainer.remove_callback(PrinterCallback)  # it prints dictionaries; Progress says it in words
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return replace(encoder, weights=_weights(network.encoder, encoder))
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Writes the settings of the run into its folder, or compares them with what stands there."""
+    file, settings = folder / SETTINGS, recipe.model_dump_json(indent=2)
+    if file.is_file() and file.read_text() != settings and last_checkpoint(folder):
+        raise ConfigurationError(
+            f"The checkpoints in {folder} are of a run with other settings (see {SETTINGS} there). "
+            "Remove the folder to begin anew, or name another --out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(settings)
 
 
 def _augmentation(settings: Finetuning, learning: Sequence[TextSet], seed: int) -> Augmentation:
@@ -374,7 +392,7 @@ def _rate(name: str, layers: int, settings: Finetuning) -> float:
 
 
 def _arguments(
-    settings: Finetuning, learning: Sequence[TextSet], folder: Path, seed: int
+    settings: Finetuning, learning: Sequence[TextSet], folder: Path, seed: int, tracked: bool
 ) -> TrainingArguments:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     steps = len(BatchSampler(learning, settings, seed)) * settings.epochs
@@ -394,7 +412,7 @@ def _arguments(
         greater_is_better=True,
         logging_steps=50,
         disable_tqdm=True,  # Progress says it, in a terminal and in a log alike
-        report_to=["tensorboard"],
+        report_to=["tensorboard", "mlflow"] if tracked else ["tensorboard"],
         remove_unused_columns=False,
         accelerator_config={"split_batches": True},
         ddp_find_unused_parameters=True,  # the heads of the other tasks

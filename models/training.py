@@ -5,6 +5,7 @@ fitted on the vectors of the int8 engine that will serve, so the heads make up f
 rounding costs.
 """
 
+import os
 import random
 import tempfile
 from collections import defaultdict
@@ -37,6 +38,7 @@ from models.network import Head
 from models.probes import write_probes
 from models.quantization import Range
 from models.recipe import Recipe, load_recipe, stages
+from models.tracking import log_bundle, tracked
 from models.vectors import Vectors, read_vectors
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
@@ -52,14 +54,16 @@ def train(
     taxonomy: Taxonomy | None = None,
     seed: int | None = None,
     threads: int = 0,
+    tracking: str | None = None,
     report: Report = print,
 ) -> Manifest | None:
     """Trains by a recipe (its name, or its file) on the sets in `data` and puts a bundle at `out`.
 
     What stood at `out` is replaced once the new bundle is whole. Fine-tuning leaves checkpoints
     beside `out` until then, and goes on from them; of several processes started by torchrun one
-    makes the bundle, and the others return None. `report` is told each step in words. Raises
-    ConfigurationError for an unknown recipe, DataError and BundleError.
+    makes the bundle, and the others return None. `tracking` is the URI of an MLflow store that
+    keeps the run. `report` is told each step in words. Raises ConfigurationError for an unknown
+    recipe or a store that is away, DataError and BundleError.
     """
     settings = load_recipe(recipe)
     if seed is not None:
@@ -70,9 +74,12 @@ def train(
         load_encoder(encoder),
         taxonomy or load_taxonomy(),
         threads,
+        # Of several processes one alone tells of the run.
+        tracking if int(os.environ.get("RANK", "0")) == 0 else None,
         report,
     )
-    return trainer.train(data, out)
+    with tracked(trainer.tracking, trainer.name, settings.model_dump(mode="json")):
+        return trainer.train(data, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class BundleTrainer:
         encoder: Encoder,
         taxonomy: Taxonomy,
         threads: int,
+        tracking: str | None,
         report: Report,
     ) -> None:
         self.name = name
@@ -100,6 +108,7 @@ class BundleTrainer:
         self.encoder = encoder
         self.taxonomy = taxonomy
         self.threads = threads
+        self.tracking = tracking
         self.report = report
         self.window_tokens = min(recipe.window_tokens, encoder.shape.positions)
         self.stages = stages(encoder.shape.layers, recipe)
@@ -129,6 +138,7 @@ class BundleTrainer:
             self._write_files(folder, ranges, fitted)
             sealed = self._seal(folder, self._manifest(fitted, fingerprint(data)), examples)
             replace_folder(folder, out)
+        log_bundle(self.tracking, sealed.version, sealed.metrics)
         if self.recipe.finetuning:
             rmtree(checkpoints)
         self.report(f"Wrote bundle {sealed.version} to {out}")
@@ -147,6 +157,7 @@ class BundleTrainer:
             self.recipe,
             self.recipe.finetuning,
             folder=checkpoints,
+            tracked=bool(self.tracking),
             report=self.report,
         )
         return not is_helper()

@@ -129,6 +129,7 @@ def train(
             taxonomy=load_taxonomy(settings.taxonomy),
             seed=seed,
             threads=threads,
+            tracking=settings.tracking,
         )
     print(f"to use it: BELLWETHER_MODEL={out} bellwether worker")
 

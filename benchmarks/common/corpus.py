@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from schemas.errors import ConfigurationError
@@ -72,6 +73,19 @@ def posts(data: Path, count: int) -> list[Post]:
     if len(found) < count:
         raise ConfigurationError(f"{file} has {len(found)} different texts, not {count}")
     return [found[position * len(found) // count] for position in range(count)]
+
+
+def stream_of_posts(data: Path, count: int) -> list[Post]:
+    """`count` posts that follow each other as they were sent, copies included.
+
+    Raises ConfigurationError when the set is not there.
+    """
+    file = data / FILE
+    if not file.is_file():
+        raise ConfigurationError(
+            f"there is no {FILE} in {data}: name the folder with the data sets by --data"
+        )
+    return list(islice(_read(file), count))
 
 
 def _read(file: Path) -> Iterator[Post]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.batches import BatchSampler, TextSet
+from models.batches import MOST_REPEATS, BatchSampler, TextSet
 from models.bundle import Manifest
 from models.classifier import Classifier
 from models.data import load_examples
@@ -106,16 +106,26 @@ def test_a_batch_is_of_one_set_and_of_full_size() -> None:
     assert all(len({number for number, _ in batch}) == 1 for batch in batches)
 
 
-def test_a_small_set_has_more_than_its_share_and_no_text_comes_twice_before_all_came() -> None:
-    sampler = BatchSampler(
-        sets_of(1600, 100), Finetuning(batch_texts=8, sampling_power=0.5), seed=0
-    )
+def texts_seen(*sizes: int) -> list[list[int]]:
+    """How often each text of each set comes in one pass, where shares go by the square root."""
+    settings = Finetuning(batch_texts=8, sampling_power=0.5)
+    sampler = BatchSampler(sets_of(*sizes), settings, seed=0)
     seen = Counter(key for batch in drawn(sampler, 0) for key in batch)
-    small = [count for (number, _), count in seen.items() if number == 1]
-    large = [count for (number, _), count in seen.items() if number == 0]
-    assert sum(large) == pytest.approx(4 * sum(small), rel=0.05)
-    assert max(small) - min(small) <= 1
-    assert set(large) == {1}
+    return [
+        [seen[number, position] for position in range(size)] for number, size in enumerate(sizes)
+    ]
+
+
+def test_a_small_set_has_more_than_its_share_and_no_text_comes_twice_before_all_came() -> None:
+    large, small = texts_seen(1600, 900)
+    assert sum(large) / sum(small) == pytest.approx((1600 / 900) ** 0.5, rel=0.05)
+    assert set(small) == {1, 2}
+    assert set(large) == {0, 1}
+
+
+def test_a_set_however_small_is_not_shown_over_and_over() -> None:
+    _, small = texts_seen(1600, 40)
+    assert sum(small) == MOST_REPEATS * 40 + 4  # rounded to whole batches
 
 
 def test_a_pass_can_be_drawn_again_and_differs_from_the_next() -> None:
