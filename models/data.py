@@ -18,6 +18,7 @@ from models.duplicates import cluster_keys
 from schemas.errors import BellwetherError
 from schemas.taxonomy import COMPANY_SENTIMENT, EMOTION, INTENT, OTHER, SENTIMENT, TOPIC
 
+SPLITS = Path(__file__).with_name("splits.json")
 DEFAULT_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
 # CLINC150's banking intents that none of Banking77's 77 answers: they are `other`.
@@ -103,6 +104,22 @@ def fingerprint(folder: Path) -> str:
         content = sha256((folder / name).read_bytes()).hexdigest()
         digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()
+
+
+def split_digests(examples: Iterable[Example]) -> dict[str, dict[str, str]]:
+    """For each set and split how many texts it has and the SHA-256 over them, in sorted order.
+
+    `splits.json` holds those of the shipped bundle's data: whoever measures on the same test
+    texts can prove it.
+    """
+    texts: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for example in examples:
+        texts[example.source, example.split].add(example.text)
+    digests: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for (source, split), found in sorted(texts.items()):
+        content = "\n".join(sorted(found)).encode()
+        digests[source][split] = f"{len(found)} {sha256(content).hexdigest()}"
+    return dict(digests)
 
 
 def _divided(rows: Sequence[_Row]) -> list[Example]:

@@ -1,9 +1,21 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
-from models.data import DataError, Split, company_span, fingerprint, load_examples, of_task
+from models.data import (
+    DEFAULT_DATA,
+    SPLITS,
+    DataError,
+    Split,
+    company_span,
+    fingerprint,
+    load_examples,
+    of_task,
+    split_digests,
+)
 from models.duplicates import cluster_keys, normalized
 from schemas.taxonomy import COMPANY_SENTIMENT, INTENT, SENTIMENT
 from tests.models.small_data import write_data
@@ -123,3 +135,17 @@ def test_a_damaged_line_is_told_with_its_number(folder: Path) -> None:
     path.write_bytes(b"\n".join([lines[0], b"{", *lines[1:]]))
     with pytest.raises(DataError, match=r"banking77\.jsonl, line 2: expected a JSON object"):
         load_examples(folder)
+
+
+@pytest.mark.skipif(not DEFAULT_DATA.is_dir(), reason="needs ../shared/data")
+def test_the_splits_are_those_of_the_shipped_bundle() -> None:
+    assert split_digests(load_examples(DEFAULT_DATA)) == orjson.loads(SPLITS.read_bytes())
+
+
+def test_another_text_in_a_split_shows(folder: Path) -> None:
+    examples = load_examples(folder)
+    before = split_digests(examples)
+    moved = replace(examples[0], text="another text")
+    after = split_digests([moved, *examples[1:]])
+    source, split = moved.source, moved.split
+    assert before[source][split] != after[source][split]
