@@ -118,7 +118,7 @@ def split_digests(examples: Iterable[Example]) -> dict[str, dict[str, str]]:
     digests: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for (source, split), found in sorted(texts.items()):
         content = "\n".join(sorted(found)).encode()
-        digests[source][split] = f"{len(found)} {sha256(content).hexdigest()}"
+        digests[source][str(split)] = f"{len(found)} {sha256(content).hexdigest()}"
     return dict(digests)
 
 
