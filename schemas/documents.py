@@ -1,5 +1,6 @@
 """What is written to Elasticsearch: documents of records and alerts, and where each goes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from schemas.records import Kind, MessageRecord, NewsRecord, Record
 from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Taxonomy
 from schemas.times import format_milliseconds, format_rfc3339
 
-TRUNCATED = "truncated"
+TRUNCATED, LANGUAGE = "truncated", "language"
 _DIGITS = 6  # of a probability: more is noise, and bytes
 
 
@@ -61,7 +62,7 @@ def document(
         **_own_fields(record),
         **answers,
         "risk": round(risk, _DIGITS),
-        "flags": [TRUNCATED] if classification.truncated else [],
+        "flags": list(_flags(classification)),
         "model_version": classification.model_version,
         "classified_at": format_milliseconds(classified_at),
         "origin": {
@@ -70,6 +71,14 @@ def document(
             "offset": origin.offset,
         },
     }
+
+
+def _flags(classification: Classification) -> Iterator[str]:
+    """What to know before one trusts the answers: truncated, language:de."""
+    if classification.truncated:
+        yield TRUNCATED
+    if classification.foreign_language:
+        yield f"{LANGUAGE}:{classification.foreign_language}"
 
 
 def _own_fields(record: Record) -> dict[str, Any]:
@@ -112,8 +121,11 @@ def _news_answers(classification: Classification) -> dict[str, Any]:
 
 def _message_answers(classification: Classification, taxonomy: Taxonomy) -> dict[str, Any]:
     emotion = classification.predictions[EMOTION]
+    sentiment = sentiment_of_emotion(emotion, taxonomy)
+    if classification.foreign_language:
+        sentiment = sentiment.doubted()  # sums of doubtful answers may be sure
     return {
-        "sentiment": _sentiment(sentiment_of_emotion(emotion, taxonomy)),
+        "sentiment": _sentiment(sentiment),
         "intent": _answer(classification.predictions[INTENT]),
         "emotion": _answer(emotion),
     }

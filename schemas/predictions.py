@@ -1,10 +1,14 @@
 """The model's answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.taxonomy import SENTIMENT, Taxonomy
+
+# Of an answer to a text in a language that the model does not know: as likely wrong as right.
+MAX_FOREIGN_CONFIDENCE = 0.5
+_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,17 @@ class Prediction:
         except ValueError:
             raise KeyError(label) from None
 
+    def doubted(self) -> "Prediction":
+        """Mixed with the uniform distribution until no label has more than MAX_FOREIGN_CONFIDENCE;
+        the label stays."""
+        even = 1 / len(self.labels)
+        if self.confidence <= max(MAX_FOREIGN_CONFIDENCE, even):
+            return self
+        share = (MAX_FOREIGN_CONFIDENCE - even) / (self.confidence - even)
+        mixed = [round(even + share * (p - even), _DIGITS) for p in self.probabilities]
+        confidence = mixed[self.labels.index(self.label)]
+        return Prediction(self.label, confidence, self.labels, tuple(mixed))
+
     def as_dict(self) -> dict[str, Any]:
         """As `classify` prints it."""
         return {
@@ -45,6 +60,8 @@ class Classification:
 
     `companies` are the sentiments for the companies that were asked about, in that order.
     `tokens` is what the model read; `truncated` says that the text was longer than its window.
+    `foreign_language` is the code of the text's language where the model does not know that (`und`
+    where nobody knows which it is); every answer is `doubted` then.
     """
 
     predictions: Mapping[str, Prediction]
@@ -52,6 +69,16 @@ class Classification:
     tokens: int
     model_version: str
     companies: tuple[Prediction, ...] = ()
+    foreign_language: str | None = None
+
+    def doubted(self, language: str) -> "Classification":
+        """The same answers to a text in a language that the model does not know."""
+        return replace(
+            self,
+            predictions={name: answer.doubted() for name, answer in self.predictions.items()},
+            companies=tuple(answer.doubted() for answer in self.companies),
+            foreign_language=language,
+        )
 
 
 def sentiment_of_emotion(emotion: Prediction, taxonomy: Taxonomy) -> Prediction:

@@ -55,12 +55,17 @@ class RuleBook:
     def matches(
         self, record: Record, classification: Classification, risk: float
     ) -> tuple[Match, ...]:
-        """Every rule that the event matches, once for each key that the event has."""
+        """Every rule that the event matches, once for each key that the event has.
+
+        The model's answers to a text in a language that it does not know match nothing: only rules
+        that ask for none of them are left.
+        """
+        blind = classification.foreign_language is not None
         event = _Event(record, risk, self._by_field(record.kind, classification))
         return tuple(
             rule.match(event, key)
             for rule in self._rules[record.kind]
-            if rule.fits(event)
+            if not (blind and rule.asks_the_model) and rule.fits(event)
             for key in rule.keys(event)
             if key
         )
@@ -79,6 +84,7 @@ class _Compiled:
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
         self._tests = tuple(_tests(rule))
+        self.asks_the_model = bool(rule.when.min_risk or [*rule.label_conditions])
         self.keys = _keys(rule)
         fields = {field for _, field, _, _ in Formatter().parse(rule.reason) if field}
         self._words = {field: _words(field, rule) for field in fields}

@@ -73,6 +73,18 @@ def test_a_message_document() -> None:
     }
 
 
+def test_a_foreign_text_is_flagged_and_its_answers_are_doubted() -> None:
+    answers = classified(TAXONOMY, Kind.MESSAGE, "compromised_card", "fear", truncated=True)
+    stored = written(as_bytes(message()), Kind.MESSAGE, answers.doubted("de"))
+    assert stored["flags"] == ["truncated", "language:de"]
+    for answer in ("sentiment", "intent", "emotion"):
+        assert stored[answer]["confidence"] == 0.5
+    assert stored["sentiment"]["label"] == "negative"
+    assert stored["intent"]["label"] == "compromised_card"
+    assert stored["emotion"]["label"] == "fear"
+    assert "language" not in stored  # that is what the record says
+
+
 @pytest.mark.parametrize(
     ("event_time", "name"),
     [

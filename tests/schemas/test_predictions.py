@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.predictions import Prediction, sentiment_of_emotion
+from schemas.predictions import Classification, Prediction, sentiment_of_emotion
 from schemas.taxonomy import EMOTION, load_taxonomy
 
 TAXONOMY = load_taxonomy()
@@ -48,3 +48,36 @@ def test_a_sentiments_probabilities_sum_to_one(weights: list[float]) -> None:
     sentiment = sentiment_of_emotion(Prediction.most_likely(EMOTIONS, probabilities), TAXONOMY)
     assert sum(sentiment.probabilities) == pytest.approx(1)
     assert sentiment.confidence == max(sentiment.probabilities)
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=20))
+def test_a_doubted_answer_keeps_its_label_and_is_at_most_half_sure(weights: list[float]) -> None:
+    labels = [str(number) for number in range(len(weights))]
+    sure = Prediction.most_likely(labels, [weight / sum(weights) for weight in weights])
+    doubted = sure.doubted()
+    assert doubted.label == sure.label
+    assert doubted.confidence == max(doubted.probabilities) <= max(0.5, 1 / len(labels))
+    assert sum(doubted.probabilities) == pytest.approx(1, abs=1e-4)
+    assert doubted.doubted() == doubted
+    if sure.confidence <= 0.5:
+        assert doubted == sure
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=len(EMOTIONS), max_size=len(EMOTIONS)))
+def test_doubt_about_an_emotion_does_not_turn_the_sentiment(weights: list[float]) -> None:
+    """Four of seven emotions are negative: what is mixed with all of them leans that way."""
+    sure = Prediction.most_likely(EMOTIONS, [weight / sum(weights) for weight in weights])
+    before = sentiment_of_emotion(sure, TAXONOMY)
+    after = sentiment_of_emotion(sure.doubted(), TAXONOMY).doubted()
+    assert after.label == before.label
+    assert after.confidence <= 0.5
+
+
+def test_every_answer_to_a_foreign_text_is_doubted() -> None:
+    sure = feeling(joy=1.0)
+    known = Classification({EMOTION: sure}, False, 9, "test", companies=(sure,))
+    foreign = known.doubted("de")
+    assert foreign.foreign_language == "de"
+    assert foreign.predictions == {EMOTION: sure.doubted()}
+    assert foreign.companies == (sure.doubted(),)
+    assert (known.foreign_language, known.predictions[EMOTION].confidence) == (None, 1.0)

@@ -130,6 +130,23 @@ def test_conditions_on_messages(
     assert keys(matches) == (["m1"] if fits else [])
 
 
+@pytest.mark.parametrize(
+    ("condition", "fits"),
+    [
+        ("sentiment: negative", False),
+        ("topic: {labels: [earnings], min_probability: 0.01}", False),
+        ("min_risk: 0.5", False),
+        ("words: [acme]", True),
+        ("sources: newswire", True),
+        ("symbols: ACME", True),
+    ],
+)
+def test_answers_to_a_foreign_text_match_nothing(book: Any, condition: str, fits: bool) -> None:
+    rules, record = book(news_rule(condition)), news(symbols=["ACME"])
+    assert keys(rules.matches(record, BAD, 0.9)) == ["n1"]
+    assert keys(rules.matches(record, BAD.doubted("de"), 0.9)) == (["n1"] if fits else [])
+
+
 def test_all_conditions_must_be_true(book: Any) -> None:
     rules = book(news_rule("sentiment: negative", "min_risk: 0.5"))
     assert rules.matches(news(), BAD, 0.6)
