@@ -64,7 +64,10 @@ class HeadEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a bundle says about itself."""
+    """What a bundle says about itself.
+
+    languages: those of the texts that it was trained on, as ISO 639 codes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +77,7 @@ class Manifest(BaseModel):
     seed: int
     encoder: EncoderEntry
     window_tokens: int
+    languages: tuple[str, ...] = ("en",)
     taxonomy_version: str
     stages: tuple[StageEntry, ...]
     tasks: dict[str, HeadEntry]
@@ -91,8 +95,7 @@ class Manifest(BaseModel):
 
     def content_version(self) -> str:
         """12 hexadecimal digits over all of the content."""
-        content = self.model_dump(exclude={"version"}, mode="json")
-        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+        return _content_version(self.model_dump(mode="json"))
 
 
 class Bundle:
@@ -186,7 +189,8 @@ def _read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"The manifest {path} is wrong at {place}: {first['msg']}.") from None
-    if manifest.content_version() != manifest.version:
+    # By what is written: a manifest from before a field came may lack it.
+    if _content_version(raw) != manifest.version:
         raise BundleError(
             f"The manifest {path} was changed after the bundle was made. Fetch the bundle again."
         )
@@ -244,6 +248,11 @@ def _check_tasks(folder: Path, manifest: Manifest, taxonomy: Taxonomy) -> None:
             f"The model bundle {folder} has other labels for companies than the taxonomy's "
             f"{SENTIMENT}."
         )
+
+
+def _content_version(manifest: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in manifest.items() if name != "version"}
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 
 def _sha256(path: Path) -> str:

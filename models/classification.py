@@ -29,6 +29,7 @@ class _Line:
     id: Any
     text: str
     entity: str | None = None
+    language: str | None = None
     error: str | None = None
 
 
@@ -77,8 +78,8 @@ def classify_chunks(
 
     The text is the field `text_field`; without it `text`, else headline and body. With a `task`
     only that one is answered, and the kind is the task's; else the kind is news. With a record's
-    own `entity`, a company's name, its `news.sentiment` is that for the company. A bad line becomes
-    {"id", "error"} and `on_error` hears why.
+    own `entity`, a company's name, its `news.sentiment` is that for the company; a record's own
+    `language` counts as in a worker. A bad line becomes {"id", "error"} and `on_error` hears why.
 
     Raises ConfigurationError at once when the task is unknown or is of the other kind.
     """
@@ -105,6 +106,7 @@ def _classified(
                 [line.text for line in good],
                 [kind] * len(good),
                 [[line.entity] if line.entity and kind is Kind.NEWS else [] for line in good],
+                [line.language for line in good],
             )
         )
         for line in chunk:
@@ -142,8 +144,11 @@ def _parse(number: int, line: bytes, text_field: str | None) -> _Line:
         text = _text(record, text_field)
     except ValueError as error:
         return _Line(identity, "", error=f"line {number}: {error}")
-    entity = record.get("entity")
-    return _Line(identity, text, entity if isinstance(entity, str) else None)
+    entity, language = (
+        value if isinstance(value := record.get(field), str) else None
+        for field in ("entity", "language")
+    )
+    return _Line(identity, text, entity, language)
 
 
 def _text(record: dict[str, Any], text_field: str | None) -> str:

@@ -10,6 +10,7 @@ from models.cache import CachingEngine
 from models.calibration import FloatArray, softmax
 from models.data import company_span
 from models.engine import Engine, OnnxEngine, Request
+from models.language import LanguageWatch
 from models.probes import check_probes
 from models.tokenizer import Span
 from schemas.errors import BundleError
@@ -29,6 +30,7 @@ class Classifier:
         self.version = bundle.version
         self.window_tokens = engine.window_tokens
         self._engine = engine
+        self._watch = LanguageWatch(bundle.manifest.languages)
         self._tasks = {kind: tuple(task.name for task in taxonomy.for_kind(kind)) for kind in Kind}
 
     @classmethod
@@ -66,12 +68,15 @@ class Classifier:
         texts: Sequence[str],
         kinds: Sequence[Kind],
         companies: Sequence[Sequence[Company]] | None = None,
+        languages: Sequence[str | None] | None = None,
     ) -> list[Classification]:
         """One classification a text, in order, with the tasks of the text's kind.
 
         companies: for each text those whose own sentiment is wanted, by name or by where they
             stand in it. One that is not in the text, or beyond the window, has the whole text's.
+        languages: what the records say that their texts are in, such as en or pt-BR.
 
+        The answers to a text in a language that the model does not know are doubted.
         Blocks until done; the interpreter lock is free meanwhile.
         """
         named = companies or [()] * len(texts)
@@ -87,7 +92,7 @@ class Classifier:
         )
         answers = self._answers(kinds, output.values)
         of_spans = iter(self._predictions(SENTIMENT, output.values[COMPANY_SENTIMENT]))
-        return [
+        classifications = [
             Classification(
                 predictions=answer,
                 companies=tuple(next(of_spans) if span else answer[SENTIMENT] for span in own),
@@ -96,6 +101,12 @@ class Classifier:
                 model_version=self.version,
             )
             for answer, own, tokens in zip(answers, spans, output.tokens, strict=True)
+        ]
+        stated = languages or [None] * len(texts)
+        foreign = map(self._watch.foreign, texts, output.tokens, stated)
+        return [
+            classification.doubted(language) if language else classification
+            for classification, language in zip(classifications, foreign, strict=True)
         ]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -15,6 +15,7 @@ SHIPPED_RECIPES = Path(__file__).with_name("recipes")
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class _Settings(BaseModel):
@@ -58,6 +59,7 @@ class Finetuning(_Settings):
 class Recipe(_Settings):
     """The settings of a run. Without `finetuning` the encoder stays as it came.
 
+    languages: those of the labelled texts, as ISO 639 codes; a bundle doubts texts in others.
     pooled_layers: the vector of a text is the mean over its tokens of each of so many last layers;
         one alone is 2 points worse on sentiment with a frozen encoder and costs as much.
     exits: layers after which a text whose answers are plain goes no further.
@@ -67,6 +69,7 @@ class Recipe(_Settings):
     """
 
     seed: int = 0
+    languages: Annotated[tuple[LanguageCode, ...], Field(min_length=1)] = ("en",)
     window_tokens: Count = 256
     pooled_layers: Count = 3
     exits: tuple[Count, ...] = ()

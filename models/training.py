@@ -241,6 +241,7 @@ class BundleTrainer:
             seed=self.recipe.seed,
             encoder=EncoderEntry(name=self.encoder.name, sha256=self.encoder.sha256),
             window_tokens=self.window_tokens,
+            languages=self.recipe.languages,
             taxonomy_version=self.taxonomy.version,
             stages=tuple(StageEntry(end=s.end, pooled=s.pooled) for s in self.stages),
             tasks={name: fitted[name].entry for name in self.taxonomy.tasks},

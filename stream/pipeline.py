@@ -178,8 +178,9 @@ class Pipeline:
         """Classify; a batch on which the model raises is halved down to the culprit."""
         texts = [event.record.text for event in events]
         kinds = [event.record.kind for event in events]
+        languages = [event.record.language for event in events]
         try:
-            return [*self._parts.classifier.classify(texts, kinds)]
+            return [*self._parts.classifier.classify(texts, kinds, languages=languages)]
         except Exception as error:
             if len(events) == 1:
                 return [error]

@@ -15,10 +15,10 @@ LAYERS, HEADS, HIDDEN, WIDE, POSITIONS = 2, 4, 32, 64, 64
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
-def write_encoder(folder: Path, activation: str = "gelu") -> Path:
-    """A folder as `load_encoder` reads it; its words are single characters."""
+def write_encoder(folder: Path, activation: str = "gelu", han: str = "涨跌") -> Path:
+    """A folder as `load_encoder` reads it; its words are single characters, `han` the Chinese."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = _vocabulary()
+    vocabulary = _vocabulary(han)
     _tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     config = {
         "model_type": "bert",
@@ -37,9 +37,9 @@ def write_encoder(folder: Path, activation: str = "gelu") -> Path:
     return folder
 
 
-def _vocabulary() -> dict[str, int]:
+def _vocabulary(han: str) -> dict[str, int]:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    words = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), "涨", "跌"]
+    words = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *han]
     return {word: number for number, word in enumerate(words)}
 
 

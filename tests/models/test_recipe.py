@@ -35,6 +35,8 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
         ("seed: 1\nfinetuning:\n  epochs: 0\n", r"wrong.yaml:3: finetuning.epochs: "),
         ("seed: 1\nfinetuning:\n  method: magic\n", r"wrong.yaml:3: finetuning.method: "),
         ("sede: 1\n", r"wrong.yaml:1: sede: "),
+        ("languages: []\n", r"wrong.yaml:1: languages: "),
+        ("languages: [English]\n", r"wrong.yaml:1: languages"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
