@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
+from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import BertModel, EarlyStoppingCallback, Trainer, TrainingArguments
@@ -318,14 +319,21 @@ def finetuned(
 
 def _claim(folder: Path, recipe: Recipe) -> None:
     """Writes the settings of the run into its folder, or compares them with what stands there."""
-    file, settings = folder / SETTINGS, recipe.model_dump_json(indent=2)
-    if file.is_file() and file.read_text() != settings and last_checkpoint(folder):
+    file = folder / SETTINGS
+    if last_checkpoint(folder) and file.is_file() and _other_settings(file, recipe):
         raise ConfigurationError(
             f"The checkpoints in {folder} are of a run with other settings (see {SETTINGS} there). "
             "Remove the folder to begin anew, or name another --out."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(settings)
+    file.write_text(recipe.model_dump_json(indent=2))
+
+
+def _other_settings(file: Path, recipe: Recipe) -> bool:
+    try:
+        return Recipe.model_validate_json(file.read_bytes()) != recipe
+    except ValidationError:
+        return True
 
 
 def _augmentation(settings: Finetuning, learning: Sequence[TextSet], seed: int) -> Augmentation:

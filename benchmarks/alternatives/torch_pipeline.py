@@ -25,7 +25,7 @@ def make_pipeline(*, bert_base: bool = False) -> Any:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the head is untrained
     folder = Path(get_model_path())
     model = (
-        BertForSequenceClassification(BertConfig(num_labels=LABELS))  # type: ignore[no-untyped-call]
+        BertForSequenceClassification(BertConfig(num_labels=LABELS))
         if bert_base
         else AutoModelForSequenceClassification.from_pretrained(folder, num_labels=LABELS)
     )

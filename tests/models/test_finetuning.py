@@ -19,6 +19,7 @@ from models.data import load_examples
 from models.encoder import WORDS, Encoder, load_encoder
 from models.finetuning import finetuned, last_checkpoint
 from models.recipe import Finetuning, Recipe
+from schemas.errors import ConfigurationError
 from schemas.taxonomy import load_taxonomy
 
 KILL_AFTER_SECONDS = 120
@@ -143,6 +144,16 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     for steps in (50, 100):
         (tmp_path / f"checkpoint-{steps}" / "trainer_state.json").write_text("{}")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+
+
+def test_checkpoints_of_other_settings_are_not_taken_up(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    learn(load_encoder(encoder), data, tmp_path, epochs=1)
+    other = Recipe(pooled_layers=2)
+    (tmp_path / "recipe.json").write_text(other.model_dump_json())
+    with pytest.raises(ConfigurationError, match="run with other settings"):
+        learn(load_encoder(encoder), data, tmp_path, epochs=1)
 
 
 def start(
