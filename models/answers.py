@@ -1,28 +1,61 @@
 """A classifier's answers to labelled examples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from models.classifier import Classifier
 from models.data import Example
-from schemas.predictions import Prediction
-from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT
+from models.tokenizer import Span
+from schemas.predictions import Classification, Prediction
+from schemas.records import Kind
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
 CHUNK_TEXTS = 2048
 
 
-def answers(classifier: Classifier, examples: Sequence[Example]) -> list[Prediction]:
-    """The answer to each example's own task, in order."""
-    found: list[Prediction] = []
-    for start in range(0, len(examples), CHUNK_TEXTS):
-        chunk = examples[start : start + CHUNK_TEXTS]
-        tasks = [SENTIMENT if e.task == COMPANY_SENTIMENT else e.task for e in chunk]
-        classifications = classifier.classify(
-            [e.text for e in chunk],
-            [classifier.taxonomy.tasks[task].kind for task in tasks],
-            [[e.span] if e.span else [] for e in chunk],
-        )
-        found += [
-            answer.companies[0] if example.span else answer.predictions[task]
-            for answer, example, task in zip(classifications, chunk, tasks, strict=True)
-        ]
+class Classifies(Protocol):
+    """What is needed of a `Classifier`."""
+
+    taxonomy: Taxonomy
+    version: str
+
+    def classify(
+        self,
+        texts: Sequence[str],
+        kinds: Sequence[Kind],
+        companies: Sequence[Sequence[Span]] | None = None,
+    ) -> list[Classification]: ...
+
+
+def classifications(
+    classifier: Classifies,
+    texts: Sequence[str],
+    kinds: Sequence[Kind],
+    spans: Sequence[Span | None],
+    on_texts: Callable[[int], None] = lambda _: None,
+) -> list[Classification]:
+    """One a text, in order, with the sentiment for the company at its span, where it has one.
+
+    `on_texts` hears how many are done, chunk by chunk.
+    """
+    found: list[Classification] = []
+    for start in range(0, len(texts), CHUNK_TEXTS):
+        chunk = slice(start, start + CHUNK_TEXTS)
+        companies = [[span] if span else [] for span in spans[chunk]]
+        found += classifier.classify(texts[chunk], kinds[chunk], companies)
+        on_texts(len(found))
     return found
+
+
+def answers(classifier: Classifies, examples: Sequence[Example]) -> list[Prediction]:
+    """The answer to each example's own task, in order."""
+    tasks = [SENTIMENT if e.task == COMPANY_SENTIMENT else e.task for e in examples]
+    found = classifications(
+        classifier,
+        [e.text for e in examples],
+        [classifier.taxonomy.tasks[task].kind for task in tasks],
+        [e.span for e in examples],
+    )
+    return [
+        classification.companies[0] if example.span else classification.predictions[task]
+        for classification, example, task in zip(found, examples, tasks, strict=True)
+    ]
