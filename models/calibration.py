@@ -1,6 +1,6 @@
-"""Whether a confidence means what it says: temperature scaling and expected calibration error.
+"""Temperatures that make a confidence mean what it says, and when an early answer will do.
 
-Both are from Guo et al., "On Calibration of Modern Neural Networks" (2017).
+Temperature scaling is from Guo et al., "On Calibration of Modern Neural Networks" (2017).
 """
 
 from collections.abc import Sequence
@@ -38,23 +38,6 @@ def log_loss(probabilities: FloatArray, targets: IntArray) -> float:
     """Mean negative log-likelihood of the true labels, in nats."""
     true = probabilities[np.arange(len(targets)), targets]
     return float(-np.log(np.maximum(true, 1e-12)).mean())
-
-
-def expected_calibration_error(
-    probabilities: FloatArray, targets: IntArray, bins: int = 15
-) -> float:
-    """The gap between confidence and accuracy, averaged over equal-width bins of confidence."""
-    if not len(targets):
-        return 0.0
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == targets
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(float(right[places == b].mean()) - float(confidence[places == b].mean()))
-        * float((places == b).mean())
-        for b in np.unique(places)
-    ]
-    return sum(gaps)
 
 
 def plain_from(early: FloatArray, later: FloatArray, largest_loss: float) -> float:

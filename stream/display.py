@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -163,6 +170,29 @@ def letter_row(letter: DeadLetter, *, show_value: bool) -> dict[str, Any]:
         value = letter.value
         row["value"] = None if value is None else value.decode(errors="backslashreplace")
     return row
+
+
+# Progress
+
+
+@contextmanager
+def step_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Takes what is being done, and how many of how many texts are (0 of 0: nobody counts).
+
+    Shown on a terminal only, on standard error, while it lasts.
+    """
+    console = screen(stderr=True)
+    if not console.is_terminal:
+        yield lambda _what, _done, _total: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, total=total or None, completed=done)
+
+        yield show
 
 
 # Replay

@@ -1,18 +1,14 @@
-"""`train` and `evaluate` on a small encoder and sets of our own."""
+"""`train` on a small encoder and sets of our own."""
 
-import io
-import json
 from importlib import import_module
 from pathlib import Path
 
 import orjson
 import pytest
-from rich.console import Console
 
 from models.bundle import Manifest
 from models.classifier import Classifier
 from models.data import DataError
-from models.evaluation import evaluate
 from models.training import train
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
@@ -72,40 +68,6 @@ def test_a_label_outside_the_taxonomy_is_told(encoder: Path, tmp_path: Path) -> 
     with pytest.raises(DataError, match="label 'boredom'"):
         train(data, tmp_path / "out", encoder=encoder, report=lambda _: None)
     assert not (tmp_path / "out").exists()
-
-
-def test_evaluation_stands_beside_word_n_grams(bundle: Path, data: Path) -> None:
-    screen = io.StringIO()
-    results = evaluate(bundle, data, console=Console(file=screen, width=140))
-    assert [result.task for result in results] == [
-        "news.sentiment", "news.topic", "message.intent", "message.emotion",
-    ]  # fmt: skip
-    sentiment = results[0]
-    assert sentiment.confusion.sum() == sum(each.texts for each in sentiment.sets)
-    assert all((each.baseline_accuracy or 0) > 0.8 for each in sentiment.sets)
-    for words in ("twitter_fin_sentiment", "macro-F1", "ECE", "news.topic: most frequent"):
-        assert words in screen.getvalue()
-
-
-def test_evaluation_of_one_task_as_json(bundle: Path, data: Path) -> None:
-    screen = io.StringIO()
-    evaluate(
-        bundle, data, task="message.intent", as_json=True, baseline=False,
-        console=Console(file=screen),
-    )  # fmt: skip
-    answer = json.loads(screen.getvalue())
-    (intent,) = answer["tasks"]
-    assert answer["model_version"] == Classifier.load(bundle).version
-    assert {each["source"] for each in intent["sets"]} == {"banking77", "clinc", "oos"}
-    assert intent["sets"][0]["baseline_accuracy"] is None
-    assert len(intent["confusion"]) == len(intent["labels"]) == 78
-
-
-def test_evaluation_tells_what_is_missing(bundle: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no task"):
-        evaluate(bundle, data, task="news.mood")
-    with pytest.raises(DataError, match="--data"):
-        evaluate(bundle, tmp_path / "nowhere")
 
 
 def test_heads_are_kept_for_training_to_go_on(bundle: Path) -> None:
