@@ -83,7 +83,7 @@ def classify_chunks(
 
     Raises ConfigurationError at once when the task is unknown or is of the other kind.
     """
-    chosen = _kind(classifier.taxonomy, task, kind)
+    chosen = kind_of(classifier.taxonomy, task, kind)
     return _classified(chunks, classifier, task, text_field, chosen, on_error)
 
 
@@ -118,7 +118,11 @@ def _classified(
             yield orjson.dumps({"id": line.id, "error": line.error}) + b"\n"
 
 
-def _kind(taxonomy: Taxonomy, task: str | None, kind: Kind | None) -> Kind:
+def kind_of(taxonomy: Taxonomy, task: str | None, kind: Kind | None) -> Kind:
+    """The task's kind, else the one that was asked for, else news.
+
+    Raises ConfigurationError for an unknown task, or when the task is for the other kind.
+    """
     if task is None:
         return kind or Kind.NEWS
     if task not in taxonomy.tasks:

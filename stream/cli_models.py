@@ -1,32 +1,18 @@
 """`bellwether classify`, `train` and `evaluate`: the model without the servers."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from schemas.errors import BellwetherError
-from stream.cli_base import Json, explained
+from stream.cli_base import Json, explained, extra
 
 Data = Annotated[
     Path | None, typer.Option(help="Folder of the labelled sets.", show_default="../shared/data")
 ]
 Threads = Annotated[int, typer.Option(min=0, help="0 means one a core.")]
-
-
-@contextmanager
-def _extra(or_else: str = "") -> Iterator[None]:
-    """A package that only the extra `train` installs is asked for in words."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BellwetherError(
-            f"this needs the package {error.name}, which `make install-all` installs "
-            f"(the extra train){or_else}"
-        ) from error
 
 
 @explained
@@ -116,7 +102,7 @@ def train(
 
     settings = load_settings()
     out = out or settings.home / "bundles" / Path(recipe).stem
-    with _extra():
+    with extra():
         from models.data import DEFAULT_DATA
         from models.training import train as fit
         from schemas.taxonomy import load_taxonomy
@@ -187,9 +173,9 @@ def evaluate(
         raise typer.BadParameter(f"{html} is a folder", param_hint="--html")
     settings = load_settings()
     if html:
-        with _extra():
+        with extra():
             from models.page import render_page
-    with _extra("; --no-baseline does without"), step_progress() as progress:
+    with extra("; --no-baseline does without"), step_progress() as progress:
         from models.evaluation import evaluate as measure
         from models.report import as_json_line, print_report
         from schemas.taxonomy import load_taxonomy

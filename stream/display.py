@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.color import Color
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,6 +18,7 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
 )
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -29,9 +31,15 @@ from stream.json_lines import LineFile
 from stream.replay import Report, Tally
 from stream.when import age
 
+if TYPE_CHECKING:
+    from models.explanation import Explanation
+
 WIDTH_OF_FILES = 400
 SECONDS_BETWEEN_LINES = 5.0
 PREVIEW_CHARACTERS = 500
+STRONGEST_WORDS = 10
+# Words with a smaller share of the greatest attribution are not coloured.
+LEAST_COLOURED = 0.05
 
 _SEVERITY_STYLES = {
     Severity.INFO: "cyan",
@@ -193,6 +201,53 @@ def step_progress() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, description=what, total=total or None, completed=done)
 
         yield show
+
+
+# Explanations
+
+
+def print_explanation(explanation: "Explanation") -> None:
+    """The text with its words coloured, the strongest of them, and whether the sum is right."""
+    console = screen()
+    answer = f"{explanation.task}: {explanation.label} ({explanation.confidence:.0%} sure)"
+    console.print(Text(harmless(answer), style="bold"))
+    console.print(coloured(explanation))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("word")
+    table.add_column("attribution", justify="right")
+    for word in explanation.strongest(STRONGEST_WORDS):
+        table.add_row(Text(harmless(word.word)), f"{word.attribution:+.3f}")
+    console.print(table)
+    total = sum(word.attribution for word in explanation.words)
+    console.print(
+        f"sum {total:+.3f}, from {explanation.baseline:+.3f} without the words to "
+        f"{explanation.output:+.3f}; error {explanation.completeness_error:.1g}"
+        + ("" if explanation.is_complete else ": too large, rely on none of this"),
+        style="dim" if explanation.is_complete else "bold red",
+    )
+    console.print()
+
+
+def coloured(explanation: "Explanation") -> Text:
+    """Green words speak for the label and red ones against it, the stronger the brighter."""
+    text, shown = explanation.text, Text()
+    greatest = max((abs(word.attribution) for word in explanation.words), default=0) or 1
+    end = 0
+    for word in explanation.words:
+        shown.append(harmless(text[end : word.start]))
+        shown.append(harmless(word.word), style=_colour(word.attribution / greatest))
+        end = word.end
+    shown.append(harmless(text[end:]))
+    return shown
+
+
+def _colour(strength: float) -> Style:
+    """`strength` is from -1 to 1."""
+    if abs(strength) < LEAST_COLOURED:
+        return Style()
+    level = 50 + 120 * abs(strength)
+    background = Color.from_rgb(0, level, 0) if strength > 0 else Color.from_rgb(level, 0, 0)
+    return Style(color="white", bgcolor=background)
 
 
 # Replay

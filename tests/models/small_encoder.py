@@ -1,10 +1,11 @@
 """A BERT of random weights, small enough to train and serve in a second."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -13,12 +14,34 @@ from tokenizers.processors import TemplateProcessing
 
 LAYERS, HEADS, HIDDEN, WIDE, POSITIONS = 2, 4, 32, 64, 64
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+HAN = "涨跌"
 
 
-def write_encoder(folder: Path, activation: str = "gelu", han: str = "涨跌") -> Path:
+def write_encoder(folder: Path, activation: str = "gelu", han: str = HAN) -> Path:
     """A folder as `load_encoder` reads it; its words are single characters, `han` the Chinese."""
+    return _write(folder, activation, _vocabulary(han))
+
+
+def write_word_encoder(folder: Path, words: Iterable[str]) -> Path:
+    """The same with words of more characters, in which layers and positions change little.
+
+    So heads on it see nearly a bag of these words; single characters are all one to it.
+    """
+    characters = _vocabulary(HAN)
+    vocabulary = list(dict.fromkeys([*characters, *words]))
+    _write(folder, "gelu", {word: number for number, word in enumerate(vocabulary)})
+    weights = load_file(folder / "model.safetensors")
+    for name, weight in weights.items():
+        if name.endswith(("dense.weight", "dense.bias")) or ".self." in name or "position" in name:
+            weight *= 0.03
+    vectors = weights["embeddings.word_embeddings.weight"]
+    vectors[len(SPECIAL) : len(characters)] = vectors[SPECIAL.index("[UNK]")]
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def _write(folder: Path, activation: str, vocabulary: dict[str, int]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = _vocabulary(han)
     _tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     config = {
         "model_type": "bert",

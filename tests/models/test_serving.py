@@ -2,13 +2,20 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
+from models import classifier as classifiers
+from models import torch_engine
+from models.bundle import Bundle
 from models.classifier import Classifier
+from models.torch_engine import TorchEngine
 from schemas.errors import BundleError
 from schemas.predictions import Prediction
 from schemas.records import Kind
+from schemas.taxonomy import load_taxonomy
 
 TRAINING_ONLY = ("torch", "transformers", "sklearn", "scipy", "onnx", "safetensors")
 MAX_LOAD_SECONDS = 3.0
@@ -71,6 +78,73 @@ def test_a_long_text_is_truncated_and_answered(classifier: Classifier) -> None:
     assert answer.predictions["news.topic"].label == "fed_central_banks"
 
 
-def test_a_gpu_is_refused_plainly() -> None:
-    with pytest.raises(BundleError, match="runs on the CPU, not on 'cuda'"):
-        Classifier.load(device="cuda")
+def test_a_device_that_is_none_is_refused(small_bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"no device 'tpu'\. Choose auto, cpu or cuda"):
+        Classifier.load(small_bundle, device="tpu")
+
+
+def test_cuda_without_a_gpu_is_refused_plainly(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BundleError, match=r"no GPU that torch can use.*BELLWETHER_DEVICE=cpu"):
+        Classifier.load(small_bundle, device="cuda")
+
+
+def test_cuda_without_torch_is_refused_plainly(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "models.torch_engine", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(BundleError, match=r"package torch, .*BELLWETHER_DEVICE=cpu"):
+        Classifier.load(small_bundle, device="cuda")
+
+
+@pytest.fixture
+def gpu(
+    small_bundle: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> list[str]:
+    """A machine that has a GPU, for all that the classifier sees; the devices it took."""
+    taken: list[str] = []
+    ours = Bundle.open(small_bundle, load_taxonomy()).manifest.encoder.sha256
+
+    def start(bundle: Bundle, device: str) -> TorchEngine:
+        taken.append(device)
+        return TorchEngine(bundle, "cpu", encoder)
+
+    monkeypatch.setattr(torch_engine, "TorchEngine", start)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(classifiers, "GPU", tmp_path)
+    monkeypatch.setattr(classifiers, "DEFAULT_SHA256", ours)
+    return taken
+
+
+@pytest.mark.parametrize("device", ["cuda", "auto"])
+def test_a_gpu_serves(small_bundle: Path, gpu: list[str], device: str) -> None:
+    classifier = Classifier.load(small_bundle, device=device)
+    assert gpu == ["cuda"]
+    (answer,) = classifier.classify(["Ant up"], [Kind.NEWS], [["Ant", "Bee"]])
+    assert list(answer.predictions) == ["news.sentiment", "news.topic"]
+    assert answer.companies[1] == answer.predictions["news.sentiment"]
+    assert classifier.classify([], []) == []
+
+
+def test_nobody_who_does_not_ask_for_a_gpu_gets_one(small_bundle: Path, gpu: list[str]) -> None:
+    Classifier.load(small_bundle, device="cpu")
+    Classifier.load(small_bundle)
+    assert gpu == []
+
+
+@pytest.mark.parametrize("lack", ["GPU", "GPU_PACKAGES", "DEFAULT_SHA256", "is_available"])
+def test_auto_takes_the_cpu_where_anything_is_lacking(
+    small_bundle: Path, gpu: list[str], monkeypatch: pytest.MonkeyPatch, lack: str
+) -> None:
+    if lack == "is_available":
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    else:
+        # Nobody imports torch, which takes seconds, to learn that.
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked torch"))
+        without = {"GPU": Path("/absent"), "GPU_PACKAGES": ("absent",), "DEFAULT_SHA256": ""}
+        monkeypatch.setattr(classifiers, lack, without[lack])
+    Classifier.load(small_bundle, device="auto")
+    assert gpu == []

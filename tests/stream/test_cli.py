@@ -35,6 +35,7 @@ COMMANDS = (
     "replay",
     "train",
     "evaluate",
+    "explain",
     "prune",
     "forget",
     "dead-letters",

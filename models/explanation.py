@@ -1,0 +1,277 @@
+"""Which words speak for an answer, and which against it: integrated gradients of the word vectors.
+
+The method is from Sundararajan et al., "Axiomatic Attribution for Deep Networks" (2017), as captum
+computes it: the gradient is integrated on the straight way from a baseline to the text. What is
+explained is the logit of a label's probability p, log(p / (1 - p)), by the whole float32 network;
+the served int8 engine, whose texts may leave early, can differ a little.
+
+The baseline is the text with [UNK] in place of each word: as long a text, of which no word is
+known. The encoder met [UNK] in the texts it learnt from, whereas [PAD] was always masked. So an
+attribution is what knowing the word adds, and a word that the encoder does not know has 0. Special
+tokens and the "@" that is left of a mention are the same in the baseline, and have 0 too.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from captum.attr import LayerIntegratedGradients  # type: ignore[import-untyped]
+
+from models.bundle import SHIPPED_BUNDLE, Bundle
+from models.classification import kind_of
+from models.data import company_span
+from models.tokenizer import LINK, MENTION, Span, Tokens, WindowTokenizer
+from models.torch_network import TorchNetwork, span_weights
+from schemas.errors import BundleError, ConfigurationError
+from schemas.records import Kind
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
+
+Output = Callable[[torch.Tensor], torch.Tensor]
+
+# Points on the way; the next number is tried where the sum is not near enough.
+STEPS = (32, 128, 512)
+LARGEST_ERROR = 0.01
+BATCH_TOKENS = 2_048
+
+# Encoders read Chinese character by character.
+_HAN = r"[\u3400-\u9fff\uf900-\ufaff]"
+_LETTERS = rf"(?:(?!{_HAN})[\w\u0300-\u036f])+"
+_WORD = re.compile(
+    rf"{LINK}|(?P<mention>{MENTION})|{_HAN}|{_LETTERS}(?:['\u2019&.-]{_LETTERS}|,\d+)*|\S"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word, link, mention or mark in a text: text[start:end].
+
+    attribution: what it adds to the logit; above 0 it speaks for the label, below 0 against it. A
+        link, a mention, and what lies beyond the model's window have 0.
+    """
+
+    word: str
+    start: int
+    end: int
+    attribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a text has a label.
+
+    confidence: the probability of the label.
+    words: every word of the text, in order.
+    output, baseline: the logit of the label's probability for the text, and for the text without
+        its words. The attributions should sum to the difference.
+    """
+
+    text: str
+    task: str
+    label: str
+    confidence: float
+    words: tuple[Word, ...]
+    output: float
+    baseline: float
+
+    @property
+    def completeness_error(self) -> float:
+        """How far the sum of the attributions is from what it should be."""
+        attributed = sum(word.attribution for word in self.words)
+        return abs(attributed - (self.output - self.baseline))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the attributions can be relied on."""
+        return self.completeness_error <= tolerance(self.output - self.baseline)
+
+    def strongest(self, count: int) -> list[Word]:
+        """The words with the greatest attributions of either sign, the greatest first."""
+        telling = [word for word in self.words if word.attribution]
+        return sorted(telling, key=lambda word: -abs(word.attribution))[:count]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `explain --json` prints it."""
+        return {
+            "text": self.text,
+            "task": self.task,
+            "label": self.label,
+            "confidence": round(self.confidence, 6),
+            "words": [
+                {
+                    "word": word.word,
+                    "start": word.start,
+                    "end": word.end,
+                    "attribution": round(word.attribution, 6),
+                }
+                for word in self.words
+            ],
+            "completeness_error": round(self.completeness_error, 6),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Why does the text have this label (None: its likeliest), maybe for the company at a span?"""
+
+    text: str
+    task: str
+    label: str | None = None
+    company: Span | None = None
+
+    @property
+    def head(self) -> str:
+        return COMPANY_SENTIMENT if self.company else self.task
+
+
+def explain(
+    text: str,
+    *,
+    bundle: Path | None = None,
+    encoder: Path | None = None,
+    taxonomy: Taxonomy | None = None,
+    task: str | None = None,
+    kind: Kind | None = None,
+    entity: str | None = None,
+    label: str | None = None,
+) -> list[Explanation]:
+    """Explains the answer to a task, or to each task of a kind of text (None: the task's, or news).
+
+    bundle, encoder: their folders; None means the shipped bundle and the packaged encoder.
+    entity: a company in the text, whose own sentiment is explained.
+    label: explained instead of the likeliest; tasks that do not have it are left out.
+
+    Raises ConfigurationError for a task, company or label that is not there, and BundleError.
+    """
+    known = taxonomy or load_taxonomy()
+    questions = _questions(text, known, task, kind, entity, label)
+    explainer = Explainer(Bundle.open(bundle or SHIPPED_BUNDLE, known), known, encoder)
+    return [explainer.answer(question) for question in questions]
+
+
+class Explainer:
+    """A bundle's network, to be asked why.
+
+    Raises BundleError when `encoder` is not the one that the bundle was trained from.
+    """
+
+    def __init__(self, bundle: Bundle, taxonomy: Taxonomy, encoder: Path | None = None) -> None:
+        self._taxonomy = taxonomy
+        self._tokenizer = WindowTokenizer(bundle.tokenizer, bundle.manifest.window_tokens)
+        if self._tokenizer.unknown is None:
+            raise BundleError(f"The tokenizer of {bundle.folder} has no token for unknown words.")
+        self._unknown = self._tokenizer.unknown
+        self._network = TorchNetwork.load(bundle, encoder)
+
+    def answer(self, question: Question) -> Explanation:
+        words = list(_WORD.finditer(question.text))
+        companies = [question.company] if question.company else []
+        tokens, by_word = self._tokenizer.encode(
+            [question.text] * 2, [companies, [word.span() for word in words]]
+        )
+        owners = _owners(words, by_word)
+        ids = torch.tensor([tokens.ids])
+        baseline = ids.clone()
+        baseline[0, list(owners)] = self._unknown
+
+        with torch.no_grad():
+            logits = self._logits(question.head, tokens, ids)[0]
+        labels = self._taxonomy.tasks[question.task].labels
+        label = question.label or labels[int(logits.argmax())]
+        position = labels.index(label)
+
+        def output(ids: torch.Tensor) -> torch.Tensor:
+            return label_logits(self._logits(question.head, tokens, ids), position)
+
+        with torch.no_grad():
+            end, start = output(torch.cat([ids, baseline])).tolist()
+        attributions = [0.0] * len(words)
+        for place, value in enumerate(self._attributions(output, ids, baseline, end - start)):
+            if place in owners:
+                attributions[owners[place]] += value
+        return Explanation(
+            text=question.text,
+            task=question.task,
+            label=label,
+            confidence=float(logits.softmax(0)[position]),
+            words=tuple(
+                Word(word[0], *word.span(), attribution)
+                for word, attribution in zip(words, attributions, strict=True)
+            ),
+            output=end,
+            baseline=start,
+        )
+
+    def _logits(self, head: str, tokens: Tokens, ids: torch.Tensor) -> torch.Tensor:
+        """[rows, labels]: rows of `ids` are the text, or stand where it stands."""
+        rows = len(ids)
+        weights = torch.from_numpy(span_weights([tokens], ids.shape[1]))
+        logits: torch.Tensor = self._network(
+            ids, torch.ones(ids.shape), torch.arange(rows * len(weights)), weights.repeat(rows, 1)
+        )[head]
+        return logits
+
+    def _attributions(
+        self, output: Output, ids: torch.Tensor, baseline: torch.Tensor, difference: float
+    ) -> list[float]:
+        """One a token; they sum to the difference of the outputs as nearly as `STEPS` allow."""
+        method = LayerIntegratedGradients(output, self._network.encoder.embeddings.word_embeddings)
+        attributions: list[float] = []
+        for steps in STEPS:
+            by_dimension = method.attribute(
+                ids,
+                baselines=baseline,
+                n_steps=steps,
+                internal_batch_size=max(1, BATCH_TOKENS // ids.shape[1]),
+            )
+            attributions = by_dimension[0].sum(1).tolist()
+            if abs(sum(attributions) - difference) <= tolerance(difference):
+                break
+        return attributions
+
+
+def label_logits(logits: torch.Tensor, position: int) -> torch.Tensor:
+    """[rows]: the logit of one label's probability, from logits [rows, labels]."""
+    others = torch.cat([logits[:, :position], logits[:, position + 1 :]], 1)
+    return logits[:, position] - others.logsumexp(1)
+
+
+def tolerance(difference: float) -> float:
+    """How far attributions may be from the difference that they should sum to."""
+    return LARGEST_ERROR * max(1.0, abs(difference))
+
+
+def _owners(words: Sequence[re.Match[str]], tokens: Tokens) -> dict[int, int]:
+    """The word of each token by its place; special tokens and mentions are left out."""
+    owners: dict[int, int] = {}
+    for number, places in enumerate(tokens.places):
+        for place in places:
+            owners.setdefault(place, number)
+    return {place: number for place, number in owners.items() if not words[number]["mention"]}
+
+
+def _questions(
+    text: str,
+    taxonomy: Taxonomy,
+    task: str | None,
+    kind: Kind | None,
+    entity: str | None,
+    label: str | None,
+) -> list[Question]:
+    of_kind = taxonomy.for_kind(kind_of(taxonomy, task, kind))
+    asked = [each for each in of_kind if task in {None, each.name}]
+    company = company_span(text, entity) if entity else None
+    if entity and SENTIMENT not in {each.name for each in asked}:
+        raise ConfigurationError(f"A company's own answer is there for {SENTIMENT} only.")
+    if entity and company is None:
+        raise ConfigurationError(f"The text does not name {entity!r}.")
+    having = [each for each in asked if label is None or label in each.labels]
+    if not having:
+        choices = "; ".join(f"{each.name}: {', '.join(each.labels)}" for each in asked)
+        raise ConfigurationError(f"There is no label {label!r}. The labels are {choices}.")
+    return [
+        Question(text, each.name, label, company if each.name == SENTIMENT else None)
+        for each in having
+    ]

@@ -1,0 +1,79 @@
+"""`bellwether explain`: why the model answers as it does."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stream.cli_base import Json, explained, extra
+
+
+@explained
+def explain(
+    text: Annotated[str, typer.Argument(help="The text.")],
+    task: Annotated[
+        str | None, typer.Option(help="Only this task, such as news.topic or message.intent.")
+    ] = None,
+    entity: Annotated[
+        str | None,
+        typer.Option(help="A company in the text, whose own news.sentiment is explained."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Why this label, or why not.", show_default="the likeliest"),
+    ] = None,
+    kind: Annotated[
+        Literal["news", "message"] | None,
+        typer.Option(help="What the text is.", show_default="the task's, else news"),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="The bundle.", show_default="BELLWETHER_MODEL, else the shipped one"),
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the encoder that it was trained from.", show_default="all-MiniLM-L6-v2"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which words speak for an answer (green), and which against it (red).
+
+    The attributions are integrated gradients: what knowing each word adds to the logit of the
+    label's probability. With --json one line a task. Needs the extra `train`.
+
+    \b
+    Examples:
+      $ bellwether explain "Acme cuts its outlook, shares fall" --task news.sentiment
+      $ bellwether explain "Ant gains as Bee slumps" --task news.sentiment --entity Bee
+      $ bellwether explain "I lost my card" --task message.intent --label card_swallowed
+      $ bellwether explain "Oil rises" --json | jq -c '.words[] | [.word, .attribution]'
+    """
+    from schemas.records import Kind
+    from schemas.taxonomy import load_taxonomy
+    from stream.display import print_explanation
+    from stream.settings import load_settings
+
+    if not text.strip():
+        raise typer.BadParameter("the text is empty")
+    settings = load_settings()
+    with extra():
+        from models.explanation import explain as why
+
+        explanations = why(
+            text,
+            bundle=bundle or settings.model,
+            encoder=encoder,
+            taxonomy=load_taxonomy(settings.taxonomy),
+            task=task,
+            kind=Kind(kind) if kind else None,
+            entity=entity,
+            label=label,
+        )
+    for explanation in explanations:
+        if as_json:
+            print(json.dumps(explanation.as_dict(), ensure_ascii=False))
+        else:
+            print_explanation(explanation)
