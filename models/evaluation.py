@@ -76,6 +76,8 @@ def evaluate(
     known, place = taxonomy or load_taxonomy(), data or DEFAULT_DATA
     tasks = _chosen(known, task)
     folder = bundle or SHIPPED_BUNDLE
+    if data and not data.exists():
+        raise DataError(f"There is no folder or file {data} to measure on.")
 
     def evaluator() -> Evaluator:
         classifier = Classifier.load(folder, taxonomy=known, threads=threads, early_exit=early_exit)

@@ -277,7 +277,7 @@ def _company(whole: Score, company: CompanyResult) -> Group:
 
 
 def not_found(company: CompanyResult) -> str:
-    return f"In {company.not_found:,} rows the company is not in the text: the text's own counted."
+    return f"Rows whose company is not in the text (the text's own counts): {company.not_found:,}"
 
 
 def _messages(evaluation: Evaluation) -> list[RenderableType]:

@@ -145,7 +145,7 @@ def test_what_is_wrong_with_data_ends_with_1(
 ) -> None:
     ended = evaluate("--data", tmp_path / "nowhere")
     assert (ended.code, ended.out) == (1, "")
-    assert "There is no folder" in ended.err
+    assert "There is no folder or file" in ended.err
     ours.write_text(ours.read_text() + '{"text": "up", "label": "good"}\n')
     ended = evaluate("--data", ours, "--task", "news.sentiment")
     assert (ended.code, ended.out) == (1, "")
