@@ -83,6 +83,7 @@ class Manifest(BaseModel):
     tasks: dict[str, HeadEntry]
     company_sentiment: HeadEntry
     metrics: dict[str, dict[str, dict[str, float]]]
+    agreement: dict[str, dict[str, float]] = {}
     data_fingerprint: str
     parent: str | None = None
     files: dict[str, str]

@@ -2,8 +2,7 @@
 
 Each batch is of one data set and of texts of about one length. The word vectors stay as they came,
 since they come with the encoder's package; every other weight learns, by itself (`full`) or through
-low-rank matrices (`lora`, Hu et al. 2021). The heads learnt here only teach the encoder: those that
-serve are fitted afterwards on the vectors of the int8 engine.
+low-rank matrices (`lora`, Hu et al. 2021).
 
 With `torchrun` several processes share each batch. A run that was killed goes on from its last
 checkpoint when it is started again with the same settings, data and folder.
@@ -13,7 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,19 +34,28 @@ from transformers.trainer_callback import (
 from models.augmentation import Augmentation, cashtags
 from models.batches import NO_LABEL, BatchSampler, Collator, Texts, TextSet, text_sets
 from models.data import Example, Split
-from models.encoder import Encoder
+from models.encoder import Encoder, FloatArray
 from models.measures import accuracy
+from models.network import Head
 from models.recipe import Finetuning, Recipe, Stage, stages
 from models.tokenizer import WindowTokenizer
 from models.torch_encoder import bert, weighted_mean
 from schemas.errors import ConfigurationError
-from schemas.taxonomy import SENTIMENT, Taxonomy
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
 EVALUATION_TEXTS = 256
 SCORE = "eval_accuracy"
 SETTINGS = "recipe.json"
 
 Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """The encoder after it learnt, and the heads of each stage by name that it learnt with."""
+
+    encoder: Encoder
+    heads: list[dict[str, Head]]
 
 
 class StageLogits(NamedTuple):
@@ -274,8 +282,8 @@ def finetuned(
     folder: Path,
     tracked: bool = False,
     report: Report,
-) -> Encoder:
-    """The encoder after it learnt; checkpoints and logs go into `folder`.
+) -> Learnt:
+    """What was learnt; checkpoints and logs go into `folder`.
 
     Goes on from the last checkpoint there, if there is one and its settings are the same: else it
     is in the way, and a ConfigurationError says so. With `tracked` MLflow's current run is told of
@@ -314,7 +322,33 @@ def finetuned(
         report(f"Going on from {checkpoint}")
     trainer.remove_callback(PrinterCallback)  # it prints dictionaries; Progress says it in words
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return replace(encoder, weights=_weights(network.encoder, encoder))
+    return Learnt(
+        replace(encoder, weights=_weights(network.encoder, encoder)), _heads(network, taxonomy)
+    )
+
+
+def _heads(network: MultiTaskNetwork, taxonomy: Taxonomy) -> list[dict[str, Head]]:
+    """The heads of each stage by their names."""
+    labels = [task.labels for task in taxonomy.tasks.values()]
+    names = [*taxonomy.tasks, COMPANY_SENTIMENT]
+    return [
+        {
+            name: Head(own, *_arrays(head))
+            for name, own, head in zip(
+                names,
+                [*labels, taxonomy.tasks[SENTIMENT].labels],
+                [*of_texts, of_companies],  # type: ignore[misc]
+                strict=True,
+            )
+        }
+        for of_texts, of_companies in zip(network.heads, network.company_heads, strict=True)
+    ]
+
+
+def _arrays(head: nn.Linear) -> tuple[FloatArray, FloatArray]:
+    """Weight [width, labels] and bias [labels]."""
+    weight, bias = head.weight.detach().cpu().numpy(), head.bias.detach().cpu().numpy()
+    return np.ascontiguousarray(weight.T), bias.copy()
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:

@@ -30,14 +30,16 @@ def fit_head(
     development: HeadData,
     penalties: Sequence[float],
     seed: int,
+    learnt: Head | None = None,
 ) -> Head:
     """The best of one head a penalty (scikit-learn's C), by accuracy on the development texts.
 
-    Vectors are standardised while fitting; the head takes them as they come from the engine.
+    learnt: a head that the encoder learnt with, which is one more to choose from. Vectors are
+    standardised while fitting; the head takes them as they come from the engine.
     """
     heads = [_fit(labels, train, penalty, seed) for penalty in penalties]
     return max(
-        heads,
+        [learnt, *heads] if learnt else heads,
         key=lambda h: accuracy(development.targets, head_logits(h, development).argmax(axis=1)),
     )
 

@@ -1,7 +1,6 @@
 """Runs of training in MLflow: settings, losses and figures, to be compared side by side."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,11 +20,16 @@ def tracked(uri: str | None, name: str, settings: Mapping[str, Any]) -> Iterator
     if not uri:
         yield
         return
-    # A store that is away is told within seconds; MLflow's own patience is minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import mlflow
+    from mlflow.environment_variables import (
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+        MLFLOW_HTTP_REQUEST_TIMEOUT,
+    )
     from mlflow.exceptions import MlflowException
+
+    # A store that is away is told within seconds; MLflow's own patience is minutes.
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
+    MLFLOW_HTTP_REQUEST_TIMEOUT.set(10)  # type: ignore[no-untyped-call]
 
     for chatty in ("alembic", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

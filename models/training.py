@@ -5,7 +5,6 @@ fitted on the vectors of the int8 engine that will serve, so the heads make up f
 rounding costs.
 """
 
-import os
 import random
 import tempfile
 from collections import defaultdict
@@ -29,7 +28,7 @@ from models.bundle import (
 from models.calibration import fit_temperature, plain_answers, softmax
 from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
-from models.encoder import WORDS, Encoder, load_encoder
+from models.encoder import WORDS, load_encoder
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
 from models.heads import HeadData, cooled, fit_head, head_logits
@@ -42,6 +41,8 @@ from models.tracking import log_bundle, tracked
 from models.vectors import Vectors, read_vectors
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
+# Texts of a task on which int8 and torch are compared: enough to see a loss of half a point.
+MOST_COMPARED = 2_000
 Report = Callable[[str], None]
 
 
@@ -71,11 +72,10 @@ def train(
     trainer = BundleTrainer(
         Path(recipe).stem,
         settings,
-        load_encoder(encoder),
+        encoder,
         taxonomy or load_taxonomy(),
         threads,
-        # Of several processes one alone tells of the run.
-        tracking if int(os.environ.get("RANK", "0")) == 0 else None,
+        tracking,
         report,
     )
     with tracked(trainer.tracking, trainer.name, settings.model_dump(mode="json")):
@@ -97,7 +97,7 @@ class BundleTrainer:
         self,
         name: str,
         recipe: Recipe,
-        encoder: Encoder,
+        encoder: Path | None,
         taxonomy: Taxonomy,
         threads: int,
         tracking: str | None,
@@ -105,13 +105,15 @@ class BundleTrainer:
     ) -> None:
         self.name = name
         self.recipe = recipe
-        self.encoder = encoder
+        self.encoder_folder = encoder
+        self.encoder = load_encoder(encoder)
         self.taxonomy = taxonomy
         self.threads = threads
         self.tracking = tracking
         self.report = report
-        self.window_tokens = min(recipe.window_tokens, encoder.shape.positions)
-        self.stages = stages(encoder.shape.layers, recipe)
+        self.window_tokens = min(recipe.window_tokens, self.encoder.shape.positions)
+        self.stages = stages(self.encoder.shape.layers, recipe)
+        self._learnt: list[dict[str, Head]] = [{} for _ in self.stages]
         self._labels = {name: task.labels for name, task in taxonomy.tasks.items()}
         self._labels[COMPANY_SENTIMENT] = self._labels[SENTIMENT]
 
@@ -150,7 +152,7 @@ class BundleTrainer:
             return True
         from models.finetuning import finetuned, is_helper
 
-        self.encoder = finetuned(
+        learnt = finetuned(
             self.encoder,
             examples,
             self.taxonomy,
@@ -160,6 +162,7 @@ class BundleTrainer:
             tracked=bool(self.tracking),
             report=self.report,
         )
+        self.encoder, self._learnt = learnt.encoder, learnt.heads
         return not is_helper()
 
     def _graphs(
@@ -185,6 +188,7 @@ class BundleTrainer:
                 parts[Split.DEVELOPMENT],
                 self.recipe.penalties,
                 self.recipe.seed,
+                self._learnt[stage].get(name),
             )
             held_out = parts[Split.CALIBRATION]
             temperature = fit_temperature(head_logits(head, held_out), held_out.targets)
@@ -259,8 +263,24 @@ class BundleTrainer:
         for name in self._labels:
             metrics[name] = _measured(classifier, of_task(examples, name, Split.TEST))
             self.report(f"{name}: {_in_words(metrics[name])}")
+        agreement = self._agreement(folder, examples)
         write_probes(folder / bundles.PROBES, classifier.classify)
-        return write_manifest(folder, manifest.model_copy(update={"metrics": metrics}))
+        return write_manifest(
+            folder, manifest.model_copy(update={"metrics": metrics, "agreement": agreement})
+        )
+
+    def _agreement(self, folder: Path, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """How near the int8 graphs are to torch, on the calibration and test texts of each head."""
+        from models.agreement import compare_with_torch, in_words
+
+        found = {}
+        for name in self._labels:
+            held_out = of_task(examples, name, Split.CALIBRATION, Split.TEST)
+            found[name] = compare_with_torch(
+                folder, self.encoder_folder, self.taxonomy, held_out[:MOST_COMPARED]
+            )
+            self.report(in_words(name, found[name]))
+        return found
 
 
 def _require_known_labels(examples: Iterable[Example], taxonomy: Taxonomy) -> None:

@@ -98,7 +98,7 @@ def train(
       $ bellwether train --recipe default
       $ BELLWETHER_MODEL=.bellwether/bundles/heads bellwether worker
     """
-    from stream.settings import load_settings
+    from stream.settings import helps_another, load_settings
 
     settings = load_settings()
     out = out or settings.home / "bundles" / Path(recipe).stem
@@ -115,7 +115,7 @@ def train(
             taxonomy=load_taxonomy(settings.taxonomy),
             seed=seed,
             threads=threads,
-            tracking=settings.tracking,
+            tracking=None if helps_another() else settings.tracking,
         )
     print(f"to use it: BELLWETHER_MODEL={out} bellwether worker")
 

@@ -148,6 +148,11 @@ class Settings(BaseSettings):
         return f"{self.prefix}{name}"
 
 
+def helps_another() -> bool:
+    """Whether torchrun started this process beside a first one, which alone tells of the run."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; keyword arguments win over the environment.
 

@@ -39,7 +39,7 @@ def learn(
         folder=folder,
         report=said.append,
     )
-    return learnt, said
+    return learnt.encoder, said
 
 
 def changed(before: Encoder, after: Encoder) -> set[str]:
