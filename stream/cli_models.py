@@ -42,16 +42,13 @@ def classify(
     """
     from models.classification import classify_chunks, read_chunks
     from schemas.records import Kind
-    from schemas.taxonomy import load_taxonomy
     from stream.classifiers import load_classifier
     from stream.settings import load_settings
 
     if file != "-" and not Path(file).exists():
         raise typer.BadParameter(f"there is no file {file}")
     settings = load_settings()
-    classifier = load_classifier(
-        settings, load_taxonomy(settings.taxonomy), threads=settings.threads
-    )
+    classifier = load_classifier(settings, threads=settings.threads)
     errors: list[str] = []
     answers = classify_chunks(
         read_chunks(file),
@@ -176,15 +173,15 @@ def evaluate(
         with extra():
             from models.page import render_page
     with extra("; --no-baseline does without"), step_progress() as progress:
+        from models.bundle import taxonomy_of
         from models.evaluation import evaluate as measure
         from models.report import as_json_line, print_report
-        from schemas.taxonomy import load_taxonomy
 
         evaluation = measure(
             bundle or settings.model,
             data,
             task=task,
-            taxonomy=load_taxonomy(settings.taxonomy),
+            taxonomy=taxonomy_of(bundle or settings.model, settings.taxonomy),
             baseline=baseline,
             threads=threads,
             early_exit=settings.early_exit,
