@@ -3,6 +3,7 @@
     manifest.json       format, encoder, tasks with labels and temperatures, metrics, file hashes
     stage-1.onnx, ...   the int8 graphs: a run of layers each, with one output of logits a head
     tokenizer.json      of the encoder without links, as Hugging Face tokenizers writes it
+    taxonomy.yaml       the tasks and labels that it was trained on
     heads.safetensors   the heads as float32, for training to go on from
     encoder.safetensors all weights but the word vectors as float16, for training and for GPUs
     probes.jsonl        texts with their answers, to be checked again on the machine that serves
@@ -13,20 +14,21 @@ change without changing its name.
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.errors import BundleError
-from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
+from schemas.errors import BundleError, ConfigurationError
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
 FORMAT = 2
 SHIPPED_BUNDLE = Path(__file__).with_name("bundle")
 
 MANIFEST, TOKENIZER, PROBES = "manifest.json", "tokenizer.json", "probes.jsonl"
+TAXONOMY = "taxonomy.yaml"
 HEADS, WEIGHTS = "heads.safetensors", "encoder.safetensors"
 
 
@@ -102,9 +104,10 @@ class Manifest(BaseModel):
 class Bundle:
     """An opened bundle: every file is there and is what the manifest says."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, taxonomy: Taxonomy) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.taxonomy = taxonomy
 
     @property
     def version(self) -> str:
@@ -131,16 +134,30 @@ class Bundle:
         return self.folder / PROBES
 
     @classmethod
-    def open(cls, folder: Path, taxonomy: Taxonomy) -> "Bundle":
-        """Checks the folder against its manifest and against the taxonomy.
+    def open(cls, folder: Path, taxonomy: Taxonomy | None = None) -> "Bundle":
+        """Checks the folder against its manifest and against the taxonomy (None: its own).
 
         Raises BundleError: no such folder, a file missing or changed, a newer format, a task
         missing or with other labels than the taxonomy's.
         """
         manifest = _read_manifest(folder)
-        _check_files(folder, manifest)
-        _check_tasks(folder, manifest, taxonomy)
-        return cls(folder, manifest)
+        _check_files(folder, manifest, files(len(manifest.stages)))
+        known = taxonomy or _own_taxonomy(folder)
+        _check_tasks(folder, manifest, known)
+        return cls(folder, manifest, known)
+
+
+def taxonomy_of(model: Path | None, named: Path | None) -> Taxonomy:
+    """The label sets of the file `named`; without one those of the bundle (None: the shipped one),
+    of which nothing else is read.
+
+    Raises ConfigurationError for the file, BundleError for the bundle.
+    """
+    if named:
+        return load_taxonomy(named)
+    folder = model or SHIPPED_BUNDLE
+    _check_files(folder, _read_manifest(folder), [TAXONOMY])
+    return _own_taxonomy(folder)
 
 
 def graph_files(stages: int) -> list[str]:
@@ -150,7 +167,7 @@ def graph_files(stages: int) -> list[str]:
 
 def files(stages: int) -> list[str]:
     """Every file of a bundle but the manifest."""
-    return [*graph_files(stages), TOKENIZER, HEADS, WEIGHTS, PROBES]
+    return [*graph_files(stages), TOKENIZER, TAXONOMY, HEADS, WEIGHTS, PROBES]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
@@ -214,8 +231,15 @@ def _check_format(folder: Path, raw: Any) -> None:
         )
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
-    for name in files(len(manifest.stages)):
+def _own_taxonomy(folder: Path) -> Taxonomy:
+    try:
+        return load_taxonomy(folder / TAXONOMY)
+    except ConfigurationError as error:
+        raise BundleError(f"The taxonomy of the model bundle cannot be used: {error}.") from None
+
+
+def _check_files(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:
+    for name in names:
         if name not in manifest.files or not (folder / name).is_file():
             raise BundleError(f"The model bundle {folder} lacks the file {name}.")
         if _sha256(folder / name) != manifest.files[name]:
@@ -232,12 +256,15 @@ def _check_tasks(folder: Path, manifest: Manifest, taxonomy: Taxonomy) -> None:
         if manifest.tasks[name].labels != task.labels:
             raise BundleError(
                 f"The model bundle {folder} was trained on other labels of {name} than the "
-                "taxonomy's. Train a bundle for this taxonomy, or use the taxonomy it was "
-                "trained on."
+                "taxonomy's. Train a bundle for this taxonomy, or unset BELLWETHER_TAXONOMY: the "
+                "bundle brings the one it was trained on."
             )
     for name in manifest.tasks:
         if name not in taxonomy.tasks:
-            raise BundleError(f"The taxonomy does not have the task {name} of the bundle {folder}.")
+            raise BundleError(
+                f"The taxonomy does not have the task {name} of the bundle {folder}. Add it, or "
+                "unset BELLWETHER_TAXONOMY: the bundle brings its own."
+            )
     for name, head in manifest.heads.items():
         stages = len(manifest.stages)
         if (len(head.temperatures), len(head.plain_from)) != (stages, stages - 1):

@@ -25,12 +25,18 @@ def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
     return probabilities
 
 
-def fit_temperature(logits: FloatArray, targets: IntArray) -> float:
+def fit_temperature(logits: FloatArray, targets: IntArray, spread: float | None = None) -> float:
     """The temperature with the least negative log-likelihood, on a grid from 0.2 to 5.
 
-    logits [texts, labels]; targets [texts], positions of the true labels.
+    logits [texts, labels]; targets [texts], positions of the true labels. With `spread` its
+    logarithm has a normal prior of that deviation around 0: a handful of texts that are all right
+    would else make every answer certain, and none at all leaves 1.
     """
-    losses = [log_loss(softmax(logits, t), targets) for t in _TEMPERATURES]
+    if spread and not len(targets):
+        return 1.0
+    losses = np.array([log_loss(softmax(logits, t), targets) for t in _TEMPERATURES])
+    if spread:
+        losses += (np.log(_TEMPERATURES) / spread) ** 2 / 2 / len(targets)
     return round(float(_TEMPERATURES[int(np.argmin(losses))]), 4)
 
 

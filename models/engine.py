@@ -7,7 +7,8 @@ micro-batch, and no thread spins while it waits.
 
 The layers are divided into stages with heads at the end of each. A text whose answers are plain at
 the end of a stage goes no further (early exit: Xin et al., "DeeBERT", 2020). Whether it does hangs
-on its own logits alone.
+on its own logits alone. Where only a user's own task is in doubt, the text goes on for its sake:
+the built-in tasks keep the answers of the stage at which they were plain together.
 """
 
 import os
@@ -24,7 +25,7 @@ import onnxruntime as ort
 
 from models.calibration import softmax
 from models.tokenizer import Span, Tokens, WindowTokenizer
-from schemas.taxonomy import COMPANY_SENTIMENT
+from schemas.taxonomy import BUILT_IN_TASKS, COMPANY_SENTIMENT
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -83,12 +84,14 @@ class _Rows:
     """The texts of a call on their way through the stages.
 
     states: what the last stage left of each text that goes on, [length, hidden].
+    settled: of texts that go on, the heads (see `_together`) whose answers stand already.
     first_company: where each text's companies begin among all.
     """
 
     requests: Sequence[Request]
     tokens: Sequence[Tokens]
     states: dict[int, FloatArray]
+    settled: dict[int, set[str]]
     first_company: npt.NDArray[np.int64]
     stages: list[int]
 
@@ -163,7 +166,7 @@ class OnnxEngine:
             [request.text for request in requests], [request.companies for request in requests]
         )
         counts = [0, *(len(request.companies) for request in requests)]
-        return _Rows(requests, tokens, {}, np.cumsum(counts), [0] * len(requests))
+        return _Rows(requests, tokens, {}, {}, np.cumsum(counts), [0] * len(requests))
 
     def _empty(self, rows: _Rows, widths: Mapping[str, int]) -> dict[str, FloatArray]:
         texts, companies = len(rows.requests), int(rows.first_company[-1])
@@ -209,16 +212,14 @@ class OnnxEngine:
         session, last = self._sessions[stage], stage == len(self._sessions) - 1
         names = [*values] if last else [*values, NEXT_STATES]
         results = dict(zip(names, session.run(names, _feeds(rows, batch, stage)), strict=True))
-        companies = [c for i in batch for c in range(*rows.first_company[i : i + 2])]
         for name, found in values.items():
-            found[companies if _by_company(name) else list(batch)] = results[name]
+            _fill_in(rows, batch, name, found, results[name])
         for i in batch:
             rows.stages[i] = stage + 1
             rows.states.pop(i, None)
         if last:
             return []
-        plain = _plain(rows, batch, results, least) if least else [False] * len(batch)
-        left = [place for place in range(len(batch)) if not plain[place]]
+        left = _in_doubt(rows, batch, results, least) if least else range(len(batch))
         for place in left:
             rows.states[batch[place]] = results[NEXT_STATES][place]
         return [batch[place] for place in left]
@@ -247,27 +248,51 @@ def _feeds(rows: _Rows, batch: Sequence[int], stage: int) -> dict[str, npt.NDArr
     return feeds
 
 
-def _plain(
+def _fill_in(
+    rows: _Rows, batch: Sequence[int], name: str, found: FloatArray, result: FloatArray
+) -> None:
+    """Takes over what a stage says of a batch, but where an earlier stage's answer stands."""
+    if _by_company(name):
+        owners = [(i, c) for i in batch for c in range(*rows.first_company[i : i + 2])]
+    else:
+        owners = [(i, i) for i in batch]
+    head = _together(name)
+    open_ = [at for at, (i, _) in enumerate(owners) if head not in rows.settled.get(i, ())]
+    found[[owners[at][1] for at in open_]] = result[open_]
+
+
+def _in_doubt(
     rows: _Rows,
     batch: Sequence[int],
     results: Mapping[str, FloatArray],
     least: Mapping[str, float],
-) -> list[bool]:
-    """Whether every answer that is wanted of a text is beyond doubt."""
+) -> list[int]:
+    """The places of the texts of which some wanted answer is in doubt; the others of their answers
+    are settled."""
     sure = {
         name: softmax(results[name]).max(axis=1) >= confidence
         for name, confidence in least.items()
         if name in results
     }
-    plain, company = [], 0
+    left, company = [], 0
     for place, i in enumerate(batch):
         request = rows.requests[i]
         own = range(company, company := company + len(request.companies))
-        plain.append(
-            all(sure[task][place] for task in request.tasks)
-            and all(sure[COMPANY_SENTIMENT][row] for row in own)
-        )
-    return plain
+        wanted = [(task, sure[task][place]) for task in request.tasks]
+        wanted += [(COMPANY_SENTIMENT, sure[COMPANY_SENTIMENT][row]) for row in own]
+        settled = rows.settled.get(i, set())
+        doubtful = {_together(name) for name, plain in wanted if not plain} - settled
+        if doubtful:
+            left.append(place)
+            if others := {_together(name) for name, _ in wanted} - doubtful:
+                rows.settled[i] = others
+    return left
+
+
+def _together(name: str) -> str:
+    """What stands for a head and those that leave with it: built-in ones leave all together, a
+    user's own by itself."""
+    return COMPANY_SENTIMENT if name in BUILT_IN_TASKS else name
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:

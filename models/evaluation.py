@@ -11,7 +11,7 @@ from pathlib import Path
 
 from models.answers import Classifies, classifications
 from models.baseline import word_ngrams
-from models.bundle import SHIPPED_BUNDLE, Bundle
+from models.bundle import SHIPPED_BUNDLE, Bundle, taxonomy_of
 from models.classifier import Classifier
 from models.data import DEFAULT_DATA, DataError, Example, Split, fingerprint, load_examples, of_task
 from models.labelled import Labelled, Message, of_examples, read_labelled, read_messages
@@ -39,7 +39,6 @@ from schemas.taxonomy import (
     SENTIMENT,
     Task,
     Taxonomy,
-    load_taxonomy,
 )
 
 # What is being done, and how many texts of how many are; 0 of 0 where there is nothing to count.
@@ -73,7 +72,7 @@ def evaluate(
     Raises BundleError, DataError (no data, or a line that is wrong), ConfigurationError (no such
     task, or a file without one).
     """
-    known, place = taxonomy or load_taxonomy(), data or DEFAULT_DATA
+    known, place = taxonomy or taxonomy_of(bundle, None), data or DEFAULT_DATA
     tasks = _chosen(known, task)
     folder = bundle or SHIPPED_BUNDLE
     if data and not data.exists():

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from captum.attr import LayerIntegratedGradients  # type: ignore[import-untyped]
 
-from models.bundle import SHIPPED_BUNDLE, Bundle
+from models.bundle import SHIPPED_BUNDLE, Bundle, taxonomy_of
 from models.classification import kind_of
 from models.data import company_span
 from models.tokenizer import LINK, MENTION, Span, Tokens, WindowTokenizer
 from models.torch_network import TorchNetwork, span_weights
 from schemas.errors import BundleError, ConfigurationError
 from schemas.records import Kind
-from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
 Output = Callable[[torch.Tensor], torch.Tensor]
 
@@ -145,7 +145,7 @@ def explain(
 
     Raises ConfigurationError for a task, company or label that is not there, and BundleError.
     """
-    known = taxonomy or load_taxonomy()
+    known = taxonomy or taxonomy_of(bundle, None)
     questions = _questions(text, known, task, kind, entity, label)
     explainer = Explainer(Bundle.open(bundle or SHIPPED_BUNDLE, known), known, encoder)
     return [explainer.answer(question) for question in questions]

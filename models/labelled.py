@@ -1,5 +1,5 @@
 """Labelled texts to measure a model on: the test split of the sets, a file of one's own, and the
-messages that come with the package.
+messages that come with the package; and a file from which a model is to learn.
 """
 
 import codecs
@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from models.classification import read_chunks
-from models.data import DataError, Example, company_span
+from models.data import DataError, Example, company_span, divided
 from models.tokenizer import Span
-from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, Task
+from schemas.taxonomy import EMOTION, INTENT, LONGEST_LABEL, SENTIMENT, Task
 
 SHIPPED_MESSAGES = Path(__file__).with_name("checks") / "customer_messages.jsonl"
 POST, PROSE = "post", "prose"
@@ -70,6 +70,18 @@ def read_labelled(file: Path, task: Task) -> list[Labelled]:
     return rows
 
 
+def read_examples(file: Path, task: str) -> list[Example]:
+    """Every row of a file of JSON lines (also .gz) with `text` and `label`, as an example of a task
+    of any labels, divided as the sets are; blank lines aside.
+
+    Raises DataError as `read_labelled` does.
+    """
+    rows = [(_string(where, row, "text"), _new_label(where, row)) for where, row in _rows(file)]
+    if not rows:
+        raise DataError(f"{file} has no rows: expected JSON lines with text and label.")
+    return divided(rows, task, file.name)
+
+
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row, and where it stands in words."""
     number = 0
@@ -111,6 +123,13 @@ def _known_label(where: str, row: Mapping[str, Any], task: Task) -> str:
     if label not in task.labels:
         labels = f": {', '.join(task.labels)}" if len(task.labels) <= MAX_LABELS_TOLD else ""
         raise DataError(f"{where}: {label!r} is none of {task.name}'s labels{labels}.")
+    return label
+
+
+def _new_label(where: str, row: Mapping[str, Any]) -> str:
+    label = _string(where, row, "label")
+    if len(label) > LONGEST_LABEL:
+        raise DataError(f"{where}: the label is longer than {LONGEST_LABEL} characters.")
     return label
 
 

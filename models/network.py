@@ -293,6 +293,41 @@ class NetworkBuilder:
         return outputs
 
 
+def with_columns(graph: bytes, columns: Mapping[str, Head]) -> bytes:
+    """A stage's serialised graph with heads that are new, or with further columns of those it has.
+
+    Known columns keep a product of their own, in front of the new ones': nothing promises that one
+    product over all would round them as before, on every processor.
+    """
+    model = onnx.load_model_from_string(graph)
+    for name, head in columns.items():
+        _add_columns(model.graph, name, head)
+    return bytes(model.SerializeToString())
+
+
+def _add_columns(graph: onnx.GraphProto, name: str, head: Head) -> None:
+    output = next((each for each in graph.output if each.name == name), None)
+    if output is None:
+        _add_product(graph, name, _rows(name, POOLED, COMPANY_POOLED), head)
+        rows = _rows(name, "batch", "companies")
+        graph.output.append(_tensor(name, [rows, len(head.labels)]))
+        return
+    width = output.type.tensor_type.shape.dim[1]
+    known, new = f"{name}.to_{width.dim_value}", f"{name}.from_{width.dim_value}"
+    (producer,) = (node for node in graph.node if name in node.output)
+    producer.name = producer.output[0] = known
+    _add_product(graph, new, _rows(name, POOLED, COMPANY_POOLED), head)
+    graph.node.append(helper.make_node("Concat", [known, new], [name], name=name, axis=1))
+    width.dim_value += len(head.labels)
+
+
+def _add_product(graph: onnx.GraphProto, name: str, vector: str, head: Head) -> None:
+    for part, array in (("weight", head.weight), ("bias", head.bias)):
+        graph.initializer.append(numpy_helper.from_array(array, f"{name}.{part}"))
+    inputs = [vector, f"{name}.weight", f"{name}.bias"]
+    graph.node.append(helper.make_node("Gemm", inputs, [name], name=name))
+
+
 def _rows(task: str, texts: str, companies: str) -> str:
     return companies if task == COMPANY_SENTIMENT else texts
 

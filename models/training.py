@@ -121,6 +121,7 @@ class BundleTrainer:
         self.report(f"Reading the labelled sets in {data}")
         examples = load_examples(data)
         _require_known_labels(examples, self.taxonomy)
+        _require_texts(examples, self.taxonomy)
         self.report(f"{len(examples):,} examples")
         checkpoints = out.with_name(f"{out.name}-checkpoints")
         if not self._learn(examples, checkpoints):
@@ -221,6 +222,7 @@ class BundleTrainer:
         for name, graph in zip(names, self._graphs(ranges, by_stage), strict=True):
             (folder / name).write_bytes(graph)
         (folder / bundles.TOKENIZER).write_bytes(self.encoder.tokenizer)
+        (folder / bundles.TAXONOMY).write_text(self.taxonomy.as_yaml(), encoding="utf-8")
         arrays = {
             f"{stage}/{name}.{part}": array
             for stage, heads in enumerate(by_stage, start=1)
@@ -293,6 +295,14 @@ def _require_known_labels(examples: Iterable[Example], taxonomy: Taxonomy) -> No
                 f"The set {example.source} has the label {example.label!r}, which {example.task} "
                 "has not in the taxonomy."
             )
+
+
+def _require_texts(examples: Iterable[Example], taxonomy: Taxonomy) -> None:
+    for name in taxonomy.tasks.keys() - {example.task for example in examples}:
+        raise DataError(
+            f"The sets have no texts of the task {name}, which the taxonomy has. Train without "
+            f"it, then add it: `bellwether train --bundle BUNDLE --add-task {name} --data FILE`."
+        )
 
 
 def range_texts(examples: Iterable[Example], per_source: int, seed: int) -> list[str]:

@@ -61,6 +61,7 @@ def document(
     return {
         **_own_fields(record),
         **answers,
+        **_own_answers(classification, taxonomy),
         "risk": round(risk, _DIGITS),
         "flags": list(_flags(classification)),
         "model_version": classification.model_version,
@@ -129,6 +130,16 @@ def _message_answers(classification: Classification, taxonomy: Taxonomy) -> dict
         "intent": _answer(classification.predictions[INTENT]),
         "emotion": _answer(emotion),
     }
+
+
+def _own_answers(classification: Classification, taxonomy: Taxonomy) -> dict[str, Any]:
+    """Those of the user's own tasks, which have no fields of their own."""
+    own = [
+        {"task": name, **_answer(prediction)}
+        for name, prediction in classification.predictions.items()
+        if not taxonomy.tasks[name].built_in
+    ]
+    return {"tasks": own} if own else {}
 
 
 def _answer(prediction: Prediction) -> dict[str, Any]:

@@ -55,12 +55,23 @@ def _entities() -> Properties:
     }
 
 
+def _tasks() -> Properties:
+    """The answers of a user's own tasks: one shape for any number of them. Nested, so that a label
+    is found together with its own task's name."""
+    return {
+        "type": "nested",
+        "dynamic": "strict",
+        "properties": {"task": _keyword(), "label": _keyword(), "confidence": _FLOAT},
+    }
+
+
 def _analysis() -> Properties:
     """What the service adds to a record of either kind."""
     labels = ("sentiment", "topic", "intent", "emotion")
     return {
         "sentiment": _sentiment(),
         "entities": _entities(),
+        "tasks": _tasks(),
         "risk": _FLOAT,
         "flags": _keyword(),
         "model_version": _keyword(),

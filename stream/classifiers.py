@@ -1,15 +1,15 @@
 """The classifier that the settings ask for."""
 
+from models.bundle import taxonomy_of
 from models.classifier import Classifier
-from schemas.taxonomy import Taxonomy
 from stream.settings import Settings
 
 
-def load_classifier(settings: Settings, taxonomy: Taxonomy, *, threads: int = 0) -> Classifier:
-    """Raises BundleError as `Classifier.load` does."""
+def load_classifier(settings: Settings, *, threads: int = 0) -> Classifier:
+    """Raises BundleError as `Classifier.load` does, ConfigurationError for the taxonomy's file."""
     return Classifier.load(
         settings.model,
-        taxonomy=taxonomy,
+        taxonomy=taxonomy_of(settings.model, settings.taxonomy),
         device=settings.device,
         threads=threads,
         early_exit=settings.early_exit,

@@ -52,7 +52,6 @@ def explain(
       $ bellwether explain "Oil rises" --json | jq -c '.words[] | [.word, .attribution]'
     """
     from schemas.records import Kind
-    from schemas.taxonomy import load_taxonomy
     from stream.display import print_explanation
     from stream.settings import load_settings
 
@@ -60,13 +59,14 @@ def explain(
         raise typer.BadParameter("the text is empty")
     settings = load_settings()
     with extra():
+        from models.bundle import taxonomy_of
         from models.explanation import explain as why
 
         explanations = why(
             text,
             bundle=bundle or settings.model,
             encoder=encoder,
-            taxonomy=load_taxonomy(settings.taxonomy),
+            taxonomy=taxonomy_of(bundle or settings.model, settings.taxonomy),
             task=task,
             kind=Kind(kind) if kind else None,
             entity=entity,

@@ -1,6 +1,7 @@
 """`bellwether classify`, `train` and `evaluate`: the model without the servers."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,16 +43,13 @@ def classify(
     """
     from models.classification import classify_chunks, read_chunks
     from schemas.records import Kind
-    from schemas.taxonomy import load_taxonomy
     from stream.classifiers import load_classifier
     from stream.settings import load_settings
 
     if file != "-" and not Path(file).exists():
         raise typer.BadParameter(f"there is no file {file}")
     settings = load_settings()
-    classifier = load_classifier(
-        settings, load_taxonomy(settings.taxonomy), threads=settings.threads
-    )
+    classifier = load_classifier(settings, threads=settings.threads)
     errors: list[str] = []
     answers = classify_chunks(
         read_chunks(file),
@@ -73,10 +71,19 @@ def train(
     recipe: Annotated[
         str, typer.Option(help="heads, lora, default, or a recipe's .yaml file.")
     ] = "heads",
-    data: Data = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the labelled sets; with --add-task or --add-label a file of JSON "
+            "lines with text and label.",
+            show_default="../shared/data",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where the bundle goes.", show_default="BELLWETHER_HOME/bundles/RECIPE"),
+        typer.Option(
+            help="Where the bundle goes.", show_default="BELLWETHER_HOME/bundles/RECIPE or TASK"
+        ),
     ] = None,
     encoder: Annotated[
         Path | None,
@@ -86,38 +93,106 @@ def train(
         int | None, typer.Option(help="Another draw.", show_default="the recipe's")
     ] = None,
     threads: Threads = 0,
+    add_task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Teach a bundle a task of your own.")
+    ] = None,
+    kind: Annotated[
+        Literal["news", "message"] | None, typer.Option(help="Of which records it is asked.")
+    ] = None,
+    add_label: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Teach a task of a bundle further labels.")
+    ] = None,
+    sentiment: Annotated[
+        str | None, typer.Option(help="What new labels of message.emotion mean.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="The bundle that is to learn it.",
+            show_default="BELLWETHER_MODEL, else the shipped one",
+        ),
+    ] = None,
 ) -> None:
     """Train a model bundle from labelled texts. Needs the extra `train`.
 
     The recipe `heads` takes a few minutes, `default` and `lora` one to two hours on two cores; a
     run that was ended goes on from its last checkpoint when it is started again.
 
+    With --add-task or --add-label a bundle learns a task of your own, or new labels of a task,
+    within a minute for some thousand texts. The new bundle stands in another folder and answers
+    everything else as before. A task takes two labels or more, with 10 texts each, better 50. For
+    new labels the file also needs texts of the known ones, better 10 for each, so that the new
+    ones do not take them.
+
     \b
     Examples:
       $ bellwether train --recipe heads
       $ bellwether train --recipe default
       $ BELLWETHER_MODEL=.bellwether/bundles/heads bellwether worker
+
+    \b
+    A task of your own; documents then have its answer in `tasks`:
+      $ head -n 1 urgency.jsonl
+      {"text": "My card was stolen, block it now!", "label": "high"}
+      $ bellwether train --add-task urgency --kind message --data urgency.jsonl
+      $ export BELLWETHER_MODEL=.bellwether/bundles/message.urgency
+      $ bellwether classify chats.jsonl --task message.urgency
+      $ bellwether worker
+
+    \b
+    Further labels of a task, built-in or your own:
+      $ bellwether train --add-label message.intent --data mortgages.jsonl --out mortgages
+      $ BELLWETHER_MODEL=mortgages bellwether worker
     """
     from stream.settings import helps_another, load_settings
 
+    extends = bool(add_task or add_label)
+    for wrong, said in (
+        (add_task and add_label, "--add-task and --add-label go one at a time"),
+        (extends and not data, "name the file of labelled texts by --data"),
+        (extends and (encoder or recipe != "heads"), "the bundle keeps its encoder: no --recipe"),
+        (bundle and not extends, "--bundle goes with --add-task or --add-label"),
+        (kind and not add_task, "--kind goes with --add-task"),
+        (sentiment and not add_label, "--sentiment goes with --add-label"),
+    ):
+        if wrong:
+            raise typer.BadParameter(said)
     settings = load_settings()
-    out = out or settings.home / "bundles" / Path(recipe).stem
     with extra():
-        from models.data import DEFAULT_DATA
-        from models.training import train as fit
-        from schemas.taxonomy import load_taxonomy
+        from schemas.records import Kind
+        from schemas.taxonomy import load_taxonomy, own_task_name
 
-        fit(
-            data or DEFAULT_DATA,
-            out,
-            recipe=recipe,
-            encoder=encoder,
-            taxonomy=load_taxonomy(settings.taxonomy),
-            seed=seed,
-            threads=threads,
-            tracking=None if helps_another() else settings.tracking,
-        )
-    print(f"to use it: BELLWETHER_MODEL={out} bellwether worker")
+        taxonomy = load_taxonomy(settings.taxonomy) if settings.taxonomy else None
+        task = own_task_name(add_task, Kind(kind) if kind else None) if add_task else add_label
+        place = out or settings.home / "bundles" / (task or Path(recipe).stem)
+        if task and data:
+            from models.extension import add_labels
+            from models.extension import add_task as teach_task
+
+            teach = (
+                partial(teach_task, name=task)
+                if add_task
+                else partial(add_labels, task=task, sentiment=sentiment)
+            )
+            source = bundle or settings.model
+            teach(source, data, place, taxonomy=taxonomy, seed=seed or 0, threads=threads)
+        else:
+            from models.data import DEFAULT_DATA
+            from models.training import train as fit
+
+            fit(
+                data or DEFAULT_DATA,
+                place,
+                recipe=recipe,
+                encoder=encoder,
+                taxonomy=taxonomy,
+                seed=seed,
+                threads=threads,
+                tracking=None if helps_another() else settings.tracking,
+            )
+    # The bundle has its own taxonomy; one that is named lacks what it has just learnt.
+    unset = "env -u BELLWETHER_TAXONOMY " if task and taxonomy else ""
+    print(f"to use it: {unset}BELLWETHER_MODEL={place} bellwether worker")
 
 
 @explained
@@ -176,15 +251,15 @@ def evaluate(
         with extra():
             from models.page import render_page
     with extra("; --no-baseline does without"), step_progress() as progress:
+        from models.bundle import taxonomy_of
         from models.evaluation import evaluate as measure
         from models.report import as_json_line, print_report
-        from schemas.taxonomy import load_taxonomy
 
         evaluation = measure(
             bundle or settings.model,
             data,
             task=task,
-            taxonomy=load_taxonomy(settings.taxonomy),
+            taxonomy=taxonomy_of(bundle or settings.model, settings.taxonomy),
             baseline=baseline,
             threads=threads,
             early_exit=settings.early_exit,

@@ -7,7 +7,8 @@ is away costs no more than that.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
-from schemas.errors import BellwetherError
+from models.bundle import taxonomy_of
+from schemas.errors import BellwetherError, BundleError
 from schemas.sources import load_sources
 from schemas.taxonomy import load_taxonomy
 from stream.elasticsearch_checks import check_elasticsearch
@@ -57,7 +58,9 @@ async def _bounded(part: str, check: Check, settings: Settings, seconds: float) 
 
 async def _check_files(settings: Settings, report: Report) -> None:
     try:
-        taxonomy = load_taxonomy(settings.taxonomy)
+        taxonomy = taxonomy_of(settings.model, settings.taxonomy)
+    except BundleError:
+        taxonomy = load_taxonomy()  # what is wrong with the bundle is told with the model
     except BellwetherError as error:
         report.wrong(str(error), "correct the file, or unset BELLWETHER_TAXONOMY")
         return
@@ -89,6 +92,5 @@ def _load_model(settings: Settings) -> str:
     """Load it as a worker does, which rechecks hashes and probe texts."""
     from stream.classifiers import load_classifier
 
-    taxonomy = load_taxonomy(settings.taxonomy)
-    classifier = load_classifier(settings, taxonomy, threads=1)
+    classifier = load_classifier(settings, threads=1)
     return f"version {classifier.version} loads, window of {classifier.window_tokens} tokens"

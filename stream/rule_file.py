@@ -226,7 +226,7 @@ def _fields(rule: Rule) -> list[str]:
 
 def _unknown_labels(rule: Rule, taxonomy: Taxonomy) -> Iterator[tuple[str, str, str]]:
     """The task, the field and the label of each that the taxonomy does not have."""
-    tasks = {task.field: task for task in taxonomy.tasks.values()}
+    tasks = {task.field: task for task in taxonomy.tasks.values() if task.built_in}
     for field, condition in rule.label_conditions:
         for label in condition.labels:
             if label not in tasks[field].labels:

@@ -85,7 +85,9 @@ class Settings(BaseSettings):
 
     sources: Path | None = Field(None, description="YAML list of topics and field mappings")
     rules: Path | None = Field(None, description="YAML file of alert rules")
-    taxonomy: Path | None = Field(None, description="YAML file of tasks and label sets")
+    taxonomy: Path | None = Field(
+        None, description="YAML file of tasks and label sets; default: the bundle's"
+    )
     risk: Path | None = Field(None, description="YAML file of risk weights")
 
     web_port: int = Field(

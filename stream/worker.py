@@ -17,9 +17,9 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
+from models.bundle import taxonomy_of
 from schemas.errors import BellwetherError, ConfigurationError
 from schemas.sources import load_sources
-from schemas.taxonomy import load_taxonomy
 from stream.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def run(settings: Settings, processes: int = 1) -> int:
     """Run the service until SIGTERM or SIGINT; return the exit code.
 
     0 after a signal, also while a sink is away; 2 when the configuration is wrong, 1 when the
-    model cannot be loaded. Raises ConfigurationError for files that can be checked beforehand.
+    model cannot be loaded. Raises ConfigurationError for files that can be checked beforehand, and
+    BundleError where there is no bundle.
     """
     _set_up_logging(settings)
     _check(settings, processes)
@@ -50,7 +51,7 @@ def _check(settings: Settings, processes: int) -> None:
     from stream.risk import RiskModel
     from stream.rules import RuleBook
 
-    taxonomy = load_taxonomy(settings.taxonomy)
+    taxonomy = taxonomy_of(settings.model, settings.taxonomy)
     load_sources(settings.sources)
     RuleBook.load(settings.rules, taxonomy)
     RiskModel.load(settings.risk, taxonomy)
@@ -189,12 +190,9 @@ def _serve(settings: Settings, index: int, processes: int) -> None:
     from stream.runtime import Runtime
 
     logger.info("loading the model")
-    taxonomy = load_taxonomy(settings.taxonomy)
-    classifier = load_classifier(
-        settings,
-        taxonomy,
-        threads=settings.threads or max(1, (os.cpu_count() or 1) // processes),
-    )
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // processes)
+    classifier = load_classifier(settings, threads=threads)
+    taxonomy = classifier.taxonomy
     analysis = Analysis(
         risk=RiskModel.load(settings.risk, taxonomy),
         rules=RuleBook.load(settings.rules, taxonomy),

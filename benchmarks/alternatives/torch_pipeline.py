@@ -22,7 +22,7 @@ def make_pipeline(*, bert_base: bool = False) -> Any:
     Its encoder is Bellwether's, or one of BERT-base's shape (12 layers of 768, 110 M parameters),
     which is FinBERT's. The latter has random weights: they cost as much as trained ones.
     """
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the head is untrained
+    logging.set_verbosity_error()  # the head is untrained
     folder = Path(get_model_path())
     model = (
         BertForSequenceClassification(BertConfig(num_labels=LABELS))

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from benchmarks.common.corpus import Event
+from models.bundle import taxonomy_of
 from models.classifier import Classifier
 from schemas.decoding import decode
 from schemas.errors import BellwetherError
 from schemas.records import Kind, Record
 from schemas.sources import load_sources
-from schemas.taxonomy import load_taxonomy
 from stream.risk import RiskModel
 from stream.rules import RuleBook
 from stream.settings import Settings
@@ -61,7 +61,7 @@ class AlertingTexts:
 
 
 def _proved(settings: Settings) -> Iterator[tuple[Kind, str]]:
-    taxonomy = load_taxonomy(settings.taxonomy)
+    taxonomy = taxonomy_of(settings.model, settings.taxonomy)
     risk, rules = RiskModel.load(settings.risk, taxonomy), RuleBook.load(settings.rules, taxonomy)
     classifier = Classifier.load(
         settings.model, taxonomy=taxonomy, device=settings.device, threads=os.cpu_count() or 1

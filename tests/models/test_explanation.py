@@ -170,6 +170,7 @@ def test_without_a_task_every_task_of_the_kind_is_explained(folder: Path, encode
 
 
 def test_wrong_requests_are_told_before_the_work(tmp_path: Path) -> None:
+    known = load_taxonomy()
     for words, request in (
         ("no task 'news.mood'", {"task": "news.mood"}),
         ("no label 'boredom'.*news.sentiment: negative, neutral", {"label": "boredom"}),
@@ -178,7 +179,7 @@ def test_wrong_requests_are_told_before_the_work(tmp_path: Path) -> None:
         ("is for news, not for message", {"task": TOPIC, "kind": Kind.MESSAGE}),
     ):
         with pytest.raises(ConfigurationError, match=words):
-            explain("Ant gains", bundle=tmp_path, **request)  # type: ignore[arg-type]
+            explain("Ant gains", bundle=tmp_path, taxonomy=known, **request)  # type: ignore[arg-type]
 
 
 def test_another_encoder_is_refused(folder: Path, tmp_path: Path) -> None:

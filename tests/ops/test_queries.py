@@ -37,10 +37,11 @@ def documents(now: str) -> dict[str, dict[str, Any]]:
         "origin": origin,
     }
     message = {"sent_at": now, "text": "Stolen!", "intent": answer, "emotion": {"label": "anger"}}
+    own = {"task": "message.urgency", "label": "high", "confidence": 0.9}
     alert = {"id": "1", "status": "firing", "rule": "r", "severity": "info", "event_time": now}
     return {
         "financial-news": shared | news,
-        "customer-messages": shared | message,
+        "customer-messages": shared | message | {"tasks": [own]},
         "alerts": alert | {"raised_at": now},
     }
 

@@ -7,7 +7,7 @@ from schemas.decoding import decode
 from schemas.documents import Origin, alert_write, document, index_name, resolved_write
 from schemas.predictions import Classification
 from schemas.records import Kind
-from schemas.taxonomy import load_taxonomy
+from schemas.taxonomy import Taxonomy, load_taxonomy, own_task
 from tests.schemas.samples import (
     ARRIVED,
     MESSAGE_SOURCE,
@@ -23,7 +23,9 @@ TAXONOMY = load_taxonomy()
 ORIGIN = Origin("ns-financial-news", 2, 17)
 
 
-def written(value: bytes, kind: Kind, answers: Classification) -> dict[str, Any]:
+def written(
+    value: bytes, kind: Kind, answers: Classification, taxonomy: Taxonomy = TAXONOMY
+) -> dict[str, Any]:
     source = NEWS_SOURCE if kind is Kind.NEWS else MESSAGE_SOURCE
     return document(
         decode(value, source, ARRIVED).record,
@@ -31,7 +33,7 @@ def written(value: bytes, kind: Kind, answers: Classification) -> dict[str, Any]
         risk=0.123456789,
         origin=ORIGIN,
         classified_at=ARRIVED,
-        taxonomy=TAXONOMY,
+        taxonomy=taxonomy,
     )
 
 
@@ -83,6 +85,21 @@ def test_a_foreign_text_is_flagged_and_its_answers_are_doubted() -> None:
     assert stored["intent"]["label"] == "compromised_card"
     assert stored["emotion"]["label"] == "fear"
     assert "language" not in stored  # that is what the record says
+
+
+def test_own_tasks_stand_in_a_list() -> None:
+    taxonomy = TAXONOMY.with_task(own_task("message.topic", ["a", "b"])).with_task(
+        own_task("message.urgency", ["high", "low"])
+    )
+    answers = classified(taxonomy, Kind.MESSAGE, "other", "joy", "b", "high")
+    document = written(as_bytes(message()), Kind.MESSAGE, answers, taxonomy)
+    assert document["tasks"] == [
+        {"task": "message.topic", "label": "b", "confidence": 1.0},
+        {"task": "message.urgency", "label": "high", "confidence": 1.0},
+    ]
+    assert "topic" not in document
+    news_answers = classified(taxonomy, Kind.NEWS, "negative", "financials")
+    assert "tasks" not in written(as_bytes(news()), Kind.NEWS, news_answers, taxonomy)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from schemas.decoding import decode
 from schemas.documents import Origin, document, index_name, index_templates
 from schemas.mappings import PROPERTIES
 from schemas.records import RECORD_TYPES, Kind
-from schemas.taxonomy import load_taxonomy
+from schemas.taxonomy import load_taxonomy, own_task
 from tests.schemas.samples import (
     ARRIVED,
     MESSAGE_SOURCE,
@@ -22,7 +22,11 @@ from tests.schemas.samples import (
     news,
 )
 
-TAXONOMY = load_taxonomy()
+TAXONOMY = (
+    load_taxonomy()
+    .with_task(own_task("news.esg", ["yes", "no"]))
+    .with_task(own_task("message.urgency", ["high", "low"]))
+)
 LEAVES = {"keyword", "text", "date", "float", "integer", "long"}
 
 
@@ -34,8 +38,8 @@ def documents() -> dict[str, dict[str, Any]]:
         Kind.MESSAGE: decode(as_bytes(full_message), MESSAGE_SOURCE, ARRIVED).record,
     }
     answers = {
-        Kind.NEWS: classified(TAXONOMY, Kind.NEWS, "positive", "macro", truncated=True),
-        Kind.MESSAGE: classified(TAXONOMY, Kind.MESSAGE, "other", "joy", truncated=True),
+        Kind.NEWS: classified(TAXONOMY, Kind.NEWS, "positive", "macro", "no", truncated=True),
+        Kind.MESSAGE: classified(TAXONOMY, Kind.MESSAGE, "other", "joy", "high", truncated=True),
     }
     written = {
         kind.stream: document(

@@ -7,7 +7,17 @@ import yaml
 
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
-from schemas.taxonomy import EMOTION, INTENT, OTHER, SENTIMENT, TOPIC, load_taxonomy
+from schemas.taxonomy import (
+    EMOTION,
+    INTENT,
+    OTHER,
+    SENTIMENT,
+    TOPIC,
+    Taxonomy,
+    load_taxonomy,
+    own_task,
+    own_task_name,
+)
 
 SHIPPED = Path(load_taxonomy.__code__.co_filename).with_name("taxonomy.yaml")
 TEXT = SHIPPED.read_text(encoding="utf-8")
@@ -70,7 +80,11 @@ def test_the_version_is_of_the_content_and_not_of_the_layout(
         ("      - other\n", "", "    labels:", "the label other is missing: message.intent"),
         ("- positive\n", "- good\n", "    labels:", "the label positive is missing"),
         ("kind: news", "kind: tweet", "    kind: tweet", "'tweet', expected news"),
-        ("news.topic:", "news.theme:", "  news.theme:", "not a known task: the tasks are"),
+        ("news.topic:", "theme:", "  theme:", "no name for a task: expected news.NAME or messag"),
+        ("news.topic:", "news.Topic:", "  news.Topic:", "no name for a task"),
+        ("news.topic:", "mail.topic:", "  mail.topic:", "no name for a task"),
+        ("news.topic:", "message.topic:", "    kind: news", "'news', expected message"),
+        ("news.topic:", "news.theme:", "tasks:", "the task news.topic is missing"),
         ("  anger: negative\n", "", "emotion_sentiment:", "the emotion anger has no sentiment"),
         ("anger: negative", "anger: bad", "  anger: bad", "'bad' is not a label of news.sent"),
         ("  joy: positive", "  joy: positive\n  envy: negative", "  envy: negative", "not a label"),
@@ -105,3 +119,67 @@ def test_another_kind_of_file(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"other\.yaml:1: .*expected names with values"):
         load_taxonomy(path)
+
+
+# A user's own
+
+
+def reread(taxonomy: Taxonomy, tmp_path: Path) -> Taxonomy:
+    path = tmp_path / "written.yaml"
+    path.write_text(taxonomy.as_yaml(), encoding="utf-8")
+    return load_taxonomy(path)
+
+
+def test_what_is_written_is_read_the_same(tmp_path: Path) -> None:
+    odd = own_task("message.language_", ["no", "1", "中文", "a: b", "null", " ", "x" * 128])
+    taxonomy = load_taxonomy().with_task(odd)
+    assert reread(taxonomy, tmp_path) == taxonomy
+    assert reread(load_taxonomy(), tmp_path).version == load_taxonomy().version
+
+
+def test_own_tasks_stand_behind_the_built_in_ones() -> None:
+    taxonomy = load_taxonomy().with_task(own_task("news.intent", ["a", "b"]))
+    assert [task.name for task in taxonomy.for_kind(Kind.NEWS)] == [SENTIMENT, TOPIC, "news.intent"]
+    assert [task.built_in for task in taxonomy.for_kind(Kind.NEWS)] == [True, True, False]
+    assert taxonomy.for_kind(Kind.MESSAGE) == load_taxonomy().for_kind(Kind.MESSAGE)
+    assert taxonomy.version != load_taxonomy().version
+
+
+def test_further_labels(tmp_path: Path) -> None:
+    shipped = load_taxonomy()
+    taxonomy = shipped.with_labels(EMOTION, ["envy", "hope"], "positive")
+    assert taxonomy.tasks[EMOTION].labels == (*shipped.tasks[EMOTION].labels, "envy", "hope")
+    assert taxonomy.emotion_sentiment["hope"] == "positive"
+    assert reread(taxonomy, tmp_path) == taxonomy
+    assert shipped.with_labels(TOPIC, ["crypto"]).emotion_sentiment == shipped.emotion_sentiment
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "full"),
+    [
+        ("urgency", Kind.MESSAGE, "message.urgency"),
+        ("message.urgency", None, "message.urgency"),
+        ("news.esg_2", Kind.NEWS, "news.esg_2"),
+    ],
+)
+def test_full_names(name: str, kind: Kind | None, full: str) -> None:
+    assert own_task_name(name, kind) == full
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("urgency", None),
+        ("news.urgency", Kind.MESSAGE),
+        ("Urgency", Kind.NEWS),
+        ("", Kind.NEWS),
+        ("2nd", Kind.NEWS),
+        ("a" * 64, Kind.NEWS),
+        ("news.a.b", None),
+        ("../etc", Kind.NEWS),
+        ("news.topic\n", None),
+    ],
+)
+def test_names_that_no_task_has(name: str, kind: Kind | None) -> None:
+    with pytest.raises(ConfigurationError):
+        own_task_name(name, kind)

@@ -160,6 +160,13 @@ def test_version(bellwether: Bellwether) -> None:
         ("classify", "/absent.jsonl"),
         ("classify", "/dev/null", "--task", "news.weather"),
         ("classify", "/dev/null", "--kind", "letters"),
+        ("train", "--add-task", "urgency", "--kind", "message"),
+        ("train", "--add-task", "urgency", "--data", "/dev/null"),
+        ("train", "--add-task", "Urgency", "--kind", "message", "--data", "/dev/null"),
+        ("train", "--add-task", "a", "--add-label", "b", "--data", "/dev/null"),
+        ("train", "--add-label", "news.topic", "--kind", "news", "--data", "/dev/null"),
+        ("train", "--add-label", "news.topic", "--recipe", "lora", "--data", "/dev/null"),
+        ("train", "--bundle", "/dev/null"),
     ],
     ids=" ".join,
 )

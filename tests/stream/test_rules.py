@@ -8,8 +8,18 @@ from schemas.alerts import Severity
 from schemas.errors import ConfigurationError
 from schemas.predictions import Classification, Prediction
 from schemas.records import MessageRecord, NewsRecord
-from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Task, Taxonomy, load_taxonomy
+from schemas.taxonomy import (
+    EMOTION,
+    INTENT,
+    SENTIMENT,
+    TOPIC,
+    Task,
+    Taxonomy,
+    load_taxonomy,
+    own_task,
+)
 from stream.alerts import Match
+from stream.rule_file import read_rules
 from stream.rules import HEADLINE_CHARACTERS, RuleBook
 
 TAXONOMY = load_taxonomy()
@@ -326,6 +336,18 @@ def test_the_shipped_rules_fit_any_taxonomy() -> None:
     )
     matched = {match.rule for match in rules.matches(message(), answer, 0.9)}
     assert matched == {"upset-customer", "angry-channel"}
+
+
+def test_own_tasks_do_not_stand_in_for_those_of_the_rules(tmp_path: Path) -> None:
+    own = own_task("message.topic", ["a", "b"]), own_task("news.intent", ["a", "b"])
+    taxonomy = TAXONOMY.with_task(own[0]).with_task(own[1])
+    assert read_rules(None, taxonomy) == read_rules(None, TAXONOMY)
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        f"- name: x\n  kind: news\n  key: event_id\n  when: {{topic: a}}{REST}", encoding="utf-8"
+    )
+    with pytest.raises(ConfigurationError, match=r"'a' is not a label of news\.topic"):
+        read_rules(path, taxonomy)
 
 
 def shipped(record: NewsRecord | MessageRecord, answer: Classification, risk: float) -> set[str]:
