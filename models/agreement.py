@@ -24,7 +24,7 @@ def compare_with_torch(
     """
     bundle = Bundle.open(folder, taxonomy)
     int8 = Classifier.load(folder, taxonomy=taxonomy, early_exit=False)
-    exact = Classifier(bundle, TorchEngine(bundle, "cpu", encoder), taxonomy)
+    exact = Classifier(bundle, TorchEngine(bundle, "cpu", encoder))
     ours = [answer.label for answer in answers(int8, examples)]
     theirs = [answer.label for answer in answers(exact, examples)]
     true = [example.label for example in examples]

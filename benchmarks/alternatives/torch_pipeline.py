@@ -8,7 +8,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
-    BertForSequenceClassification,
     logging,
     pipeline,
 )
@@ -22,10 +21,10 @@ def make_pipeline(*, bert_base: bool = False) -> Any:
     Its encoder is Bellwether's, or one of BERT-base's shape (12 layers of 768, 110 M parameters),
     which is FinBERT's. The latter has random weights: they cost as much as trained ones.
     """
-    logging.set_verbosity_error()  # the head is untrained
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the head is untrained
     folder = Path(get_model_path())
     model = (
-        BertForSequenceClassification(BertConfig(num_labels=LABELS))
+        AutoModelForSequenceClassification.from_config(BertConfig())  # type: ignore[no-untyped-call]
         if bert_base
         else AutoModelForSequenceClassification.from_pretrained(folder, num_labels=LABELS)
     )
