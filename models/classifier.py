@@ -68,12 +68,14 @@ class Classifier:
             raise BundleError(f"There is no device {device!r}. Choose auto, cpu or cuda.")
         bundle = Bundle.open(folder or SHIPPED_BUNDLE, taxonomy)
         on_gpu = device == "cuda" or (device == "auto" and _can_use_gpu(bundle))
-        engine = _gpu_engine(bundle) if on_gpu else _start_engine(bundle, threads, early_exit)
+        engine: Engine = _gpu_engine(bundle) if on_gpu else _start_engine(bundle, threads)
+        # Through the whole network: its answers are the same on any engine, and with any exits.
+        check_probes(bundle.probes, cls(bundle, engine).classify)
+        if early_exit and isinstance(engine, OnnxEngine):
+            engine = engine.leaving_early(bundle.exits)
         if cached_texts:
             engine = CachingEngine(engine, cached_texts)
-        classifier = cls(bundle, engine)
-        check_probes(bundle.probes, classifier.classify)
-        return classifier
+        return cls(bundle, engine)
 
     def classify(
         self,
@@ -173,13 +175,12 @@ def _gpu_engine(bundle: Bundle) -> Engine:
     return TorchEngine(bundle, "cuda")
 
 
-def _start_engine(bundle: Bundle, threads: int, early_exit: bool) -> OnnxEngine:
+def _start_engine(bundle: Bundle, threads: int) -> OnnxEngine:
     try:
         engine = OnnxEngine(
             bundle.graphs,
             bundle.tokenizer,
             bundle.manifest.window_tokens,
-            exits=bundle.exits if early_exit else (),
             threads=threads,
         )
     # The errors of ONNX Runtime and of tokenizers have no root of their own.

@@ -15,6 +15,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -140,6 +141,12 @@ class OnnxEngine:
     @property
     def window_tokens(self) -> int:
         return self._window_tokens
+
+    def leaving_early(self, exits: Sequence[Mapping[str, float]]) -> "OnnxEngine":
+        """The same engine with other exits; both share what is loaded."""
+        other = copy(self)
+        other._exits = exits
+        return other
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(tokens.ids) for tokens in self._tokenizer.encode(texts)]

@@ -1,7 +1,8 @@
 """Probe texts: asked once when a bundle is made and again wherever it is loaded.
 
 Processors round int8 products differently. A probe whose answer was clear (margin of at least 0.3
-between the two likeliest labels) must get the same label on the machine that serves.
+between the two likeliest labels) must get the same label on the machine that serves. The whole
+network answers them, nobody leaves early: so its answers hold for every engine.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -266,7 +266,10 @@ class BundleTrainer:
             metrics[name] = _measured(classifier, of_task(examples, name, Split.TEST))
             self.report(f"{name}: {_in_words(metrics[name])}")
         agreement = self._agreement(folder, examples)
-        write_probes(folder / bundles.PROBES, classifier.classify)
+        whole = Classifier.load(
+            folder, taxonomy=self.taxonomy, threads=self.threads, early_exit=False
+        )
+        write_probes(folder / bundles.PROBES, whole.classify)
         return write_manifest(
             folder, manifest.model_copy(update={"metrics": metrics, "agreement": agreement})
         )
