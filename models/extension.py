@@ -402,9 +402,9 @@ class _Extension:
     ) -> Manifest:
         """Measures the task as served and asks the probes, then seals the bundle for good."""
         write_manifest(folder, manifest)
+        classifier = Classifier.load(folder, threads=self.threads)
         whole = Classifier.load(folder, threads=self.threads, early_exit=False)
         write_probes(folder / bundles.PROBES, whole.classify)
-        classifier = Classifier.load(folder, threads=self.threads)
         measured = _measured(classifier, of_task(examples, task, Split.TEST))
         for values in measured.values():
             self.report(

@@ -34,7 +34,8 @@ def test_the_manifest_says_how_it_was_made(bundle: Path) -> None:
     assert (manifest.recipe, manifest.seed, manifest.parent) == ("heads", 0, None)
     assert manifest.encoder.name == "small"
     assert set(manifest.metrics["news.sentiment"]) == {"sentfin", "twitter_fin_sentiment"}
-    assert manifest.metrics["news.sentiment"]["sentfin"]["accuracy"] > 0.6
+    assert manifest.metrics["news.sentiment"]["twitter_fin_sentiment"]["accuracy"] > 0.6
+    assert manifest.agreement["news.topic"]["agreement"] > 0.8
 
 
 def test_the_same_seed_makes_the_same_bundle(
@@ -75,5 +76,5 @@ def test_heads_are_kept_for_training_to_go_on(bundle: Path) -> None:
     heads = numpy_.load_file(bundle / "heads.safetensors")
     labels = orjson.loads((bundle / "manifest.json").read_bytes())["tasks"]
     for task, entry in labels.items():
-        assert heads[f"{task}.weight"].shape[1] == len(entry["labels"])
-        assert heads[f"{task}.bias"].shape == (len(entry["labels"]),)
+        assert heads[f"1/{task}.weight"].shape[1] == len(entry["labels"])
+        assert heads[f"1/{task}.bias"].shape == (len(entry["labels"]),)
