@@ -30,7 +30,7 @@ def servers(use_running: bool, say: Say) -> Iterator[tuple[Settings, Path]]:
     with tempfile.TemporaryDirectory(prefix="bellwether-bench-") as name:
         folder = Path(name)
         if use_running:
-            settings = load_settings(namespace=namespace)
+            settings = load_settings(namespace=namespace, cached_texts=0)
             asyncio.run(initialise(settings))
             try:
                 yield settings, folder
@@ -61,6 +61,7 @@ def _own(folder: Path, namespace: str, say: Say) -> Iterator[Settings]:
             yield load_settings(
                 home=folder,
                 namespace=namespace,
+                cached_texts=0,  # the same texts come again in every round
                 kafka=kafka.address,
                 redis=redis.address,
                 elasticsearch=elasticsearch.address,
