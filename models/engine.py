@@ -232,24 +232,31 @@ class OnnxEngine:
         return [batch[place] for place in left]
 
 
+def span_weights(tokens: Sequence[Tokens], length: int) -> FloatArray:
+    """[companies, length]: what makes the mean over each company's tokens."""
+    companies = [(each, places) for each in tokens for places in each.places]
+    weights = np.zeros((len(companies), length), np.float32)
+    for row, (each, places) in enumerate(companies):
+        # A company beyond the window has the whole text's vector.
+        found = list(places) or list(range(len(each.ids)))
+        weights[row, found] = 1 / len(found)
+    return weights
+
+
 def _by_company(name: str) -> bool:
     return name in {COMPANY_SENTIMENT, COMPANY_POOLED}
 
 
 def _feeds(rows: _Rows, batch: Sequence[int], stage: int) -> dict[str, npt.NDArray[Any]]:
-    length = len(rows.tokens[batch[0]].ids)
-    spans = [(place, span) for place, i in enumerate(batch) for span in rows.tokens[i].places]
-    weights = np.zeros((len(spans), length), np.float32)
-    for row, (_, places) in enumerate(spans):
-        # A company beyond the window has the whole text's vector.
-        found = list(places) or list(range(length))
-        weights[row, found] = 1 / len(found)
+    tokens = [rows.tokens[i] for i in batch]
     feeds: dict[str, npt.NDArray[Any]] = {
-        COMPANY_TEXTS: np.array([place for place, _ in spans], np.int64),
-        COMPANY_WEIGHTS: weights,
+        COMPANY_TEXTS: np.array(
+            [place for place, own in enumerate(tokens) for _ in own.places], np.int64
+        ),
+        COMPANY_WEIGHTS: span_weights(tokens, len(tokens[0].ids)),
     }
     if stage == 0:
-        feeds[IDS] = np.array([rows.tokens[i].ids for i in batch], np.int32)
+        feeds[IDS] = np.array([each.ids for each in tokens], np.int32)
     else:
         feeds[STATES] = np.stack([rows.states[i] for i in batch])
     return feeds

@@ -23,8 +23,9 @@ from captum.attr import LayerIntegratedGradients  # type: ignore[import-untyped]
 from models.bundle import SHIPPED_BUNDLE, Bundle, taxonomy_of
 from models.classification import kind_of
 from models.data import company_span
+from models.engine import span_weights
 from models.tokenizer import LINK, MENTION, Span, Tokens, WindowTokenizer
-from models.torch_network import TorchNetwork, span_weights
+from models.torch_network import TorchNetwork
 from schemas.errors import BundleError, ConfigurationError
 from schemas.records import Kind
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy

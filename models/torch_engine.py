@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from models.bundle import Bundle
-from models.engine import EngineOutput, FloatArray, Request
+from models.engine import EngineOutput, FloatArray, Request, span_weights
 from models.tokenizer import Tokens, WindowTokenizer
-from models.torch_network import TorchNetwork, span_weights
+from models.torch_network import TorchNetwork
 from schemas.errors import BundleError
 from schemas.taxonomy import COMPANY_SENTIMENT
 

@@ -1,6 +1,6 @@
 """A bundle's whole network on torch: its float weights with the heads of its last stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from torch import nn
 from models.bundle import HEADS, WEIGHTS, Bundle
 from models.encoder import WORDS, Encoder, load_encoder
 from models.engine import FloatArray
-from models.tokenizer import Tokens
 from models.torch_encoder import bert, weighted_mean
 from schemas.errors import BundleError
 from schemas.taxonomy import COMPANY_SENTIMENT
@@ -68,17 +67,6 @@ class TorchNetwork(nn.Module):
             name: head(of_companies if name == COMPANY_SENTIMENT else of_texts)
             for name, head in zip(self.widths, self.heads, strict=True)
         }
-
-
-def span_weights(tokens: Sequence[Tokens], length: int) -> FloatArray:
-    """[companies, length]: what makes the mean over each company's tokens."""
-    companies = [(each, places) for each in tokens for places in each.places]
-    weights = np.zeros((len(companies), length), np.float32)
-    for row, (each, places) in enumerate(companies):
-        # A company beyond the window has the whole text's vector.
-        found = list(places) or list(range(len(each.ids)))
-        weights[row, found] = 1 / len(found)
-    return weights
 
 
 def trained_encoder(bundle: Bundle, folder: Path | None = None) -> Encoder:
