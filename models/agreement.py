@@ -1,30 +1,21 @@
 """Whether the int8 graphs still say what the float weights say."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from models.answers import answers
-from models.bundle import Bundle
 from models.classifier import Classifier
 from models.data import Example
-from models.torch_engine import TorchEngine
-from schemas.taxonomy import Taxonomy
 
 # Int8 may cost so much accuracy, as a share of the texts.
 LARGEST_LOSS = 0.005
 
 
-def compare_with_torch(
-    folder: Path, encoder: Path | None, taxonomy: Taxonomy, examples: Sequence[Example]
-) -> dict[str, float]:
+def compare(int8: Classifier, exact: Classifier, examples: Sequence[Example]) -> dict[str, float]:
     """Int8 against float32 in torch, both through the whole network, on labelled texts of one task.
 
     agreement: share of the texts with the same label; int8_accuracy and torch_accuracy: shares of
-    right ones. `encoder` is the folder of the encoder under the bundle; None is the default one.
+    right ones.
     """
-    bundle = Bundle.open(folder, taxonomy)
-    int8 = Classifier.load(folder, taxonomy=taxonomy, early_exit=False)
-    exact = Classifier(bundle, TorchEngine(bundle, "cpu", encoder))
     ours = [answer.label for answer in answers(int8, examples)]
     theirs = [answer.label for answer in answers(exact, examples)]
     true = [example.label for example in examples]

@@ -1,9 +1,13 @@
 """A classifier's answers to labelled examples."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from models.data import Example
+from models.measures import summary
 from models.tokenizer import Span
 from schemas.predictions import Classification, Prediction
 from schemas.records import Kind
@@ -59,3 +63,12 @@ def answers(classifier: Classifies, examples: Sequence[Example]) -> list[Predict
         classification.companies[0] if example.span else classification.predictions[task]
         for classification, example, task in zip(found, examples, tasks, strict=True)
     ]
+
+
+def measured(classifier: Classifies, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+    """Accuracy and macro-F1 on each set, as served; nothing where there are no examples."""
+    by_source: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for example, answer in zip(examples, answers(classifier, examples), strict=True):
+        pair = answer.labels.index(example.label), answer.labels.index(answer.label)
+        by_source[example.source].append(pair)
+    return {source: summary(*np.array(pairs).T) for source, pairs in by_source.items()}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models import bundle as bundles
-from models.answers import answers
+from models.answers import measured
 from models.bundle import (
     SHIPPED_BUNDLE,
     Bundle,
@@ -33,7 +33,7 @@ from models.data import DataError, Example, Split, of_task
 from models.engine import OnnxEngine
 from models.heads import FloatArray, HeadData, IntArray, cooled, fit_head, head_logits
 from models.labelled import read_examples
-from models.measures import accuracy, summary
+from models.measures import accuracy
 from models.network import Head, with_columns
 from models.probes import write_probes
 from models.recipe import Recipe
@@ -405,13 +405,13 @@ class _Extension:
         classifier = Classifier.load(folder, threads=self.threads)
         whole = Classifier.load(folder, threads=self.threads, early_exit=False)
         write_probes(folder / bundles.PROBES, whole.classify)
-        measured = _measured(classifier, of_task(examples, task, Split.TEST))
-        for values in measured.values():
+        found = measured(classifier, of_task(examples, task, Split.TEST))
+        for values in found.values():
             self.report(
                 f"{task} as served, {values['texts']:,.0f} texts kept back: accuracy "
                 f"{values['accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"
             )
-        metrics = {**manifest.metrics, task: measured}
+        metrics = {**manifest.metrics, task: found}
         return write_manifest(folder, manifest.model_copy(update={"metrics": metrics}))
 
 
@@ -446,12 +446,3 @@ def _silent(labels: tuple[str, ...], width: int) -> Head:
         np.zeros((width, len(labels)), np.float32),
         np.full(len(labels), SILENT, np.float32),
     )
-
-
-def _measured(classifier: Classifier, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-    """Accuracy and macro-F1 of what is served; nothing where no text was kept back."""
-    pairs = [
-        (answer.labels.index(example.label), answer.labels.index(answer.label))
-        for example, answer in zip(examples, answers(classifier, examples), strict=True)
-    ]
-    return {examples[0].source: summary(*np.array(pairs).T)} if pairs else {}

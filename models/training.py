@@ -16,8 +16,9 @@ from shutil import rmtree
 import numpy as np
 
 from models import bundle as bundles
-from models.answers import answers
+from models.answers import measured
 from models.bundle import (
+    Bundle,
     EncoderEntry,
     HeadEntry,
     Manifest,
@@ -32,7 +33,6 @@ from models.encoder import WORDS, load_encoder
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
 from models.heads import HeadData, cooled, fit_head, head_logits
-from models.measures import summary
 from models.network import Head
 from models.probes import write_probes
 from models.quantization import Range
@@ -263,27 +263,30 @@ class BundleTrainer:
         classifier = Classifier.load(folder, taxonomy=self.taxonomy, threads=self.threads)
         metrics = {}
         for name in self._labels:
-            metrics[name] = _measured(classifier, of_task(examples, name, Split.TEST))
+            metrics[name] = measured(classifier, of_task(examples, name, Split.TEST))
             self.report(f"{name}: {_in_words(metrics[name])}")
-        agreement = self._agreement(folder, examples)
         whole = Classifier.load(
             folder, taxonomy=self.taxonomy, threads=self.threads, early_exit=False
         )
+        agreement = self._agreement(folder, whole, examples)
         write_probes(folder / bundles.PROBES, whole.classify)
         return write_manifest(
             folder, manifest.model_copy(update={"metrics": metrics, "agreement": agreement})
         )
 
-    def _agreement(self, folder: Path, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+    def _agreement(
+        self, folder: Path, whole: Classifier, examples: Sequence[Example]
+    ) -> dict[str, dict[str, float]]:
         """How near the int8 graphs are to torch, on the calibration and test texts of each head."""
-        from models.agreement import compare_with_torch, in_words
+        from models.agreement import compare, in_words
+        from models.torch_engine import TorchEngine
 
+        bundle = Bundle.open(folder, self.taxonomy)
+        exact = Classifier(bundle, TorchEngine(bundle, "cpu", self.encoder_folder))
         found = {}
         for name in self._labels:
             held_out = of_task(examples, name, Split.CALIBRATION, Split.TEST)
-            found[name] = compare_with_torch(
-                folder, self.encoder_folder, self.taxonomy, held_out[:MOST_COMPARED]
-            )
+            found[name] = compare(whole, exact, held_out[:MOST_COMPARED])
             self.report(in_words(name, found[name]))
         return found
 
@@ -330,15 +333,6 @@ def _head_data(
         vectors=vectors.of(examples, stage),
         targets=np.array([positions[e.label] for e in examples], np.int64),
     )
-
-
-def _measured(classifier: Classifier, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-    """Accuracy and macro-F1 on each set, as served."""
-    by_source: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for example, answer in zip(examples, answers(classifier, examples), strict=True):
-        pair = answer.labels.index(example.label), answer.labels.index(answer.label)
-        by_source[example.source].append(pair)
-    return {source: summary(*np.array(pairs).T) for source, pairs in by_source.items()}
 
 
 def _in_words(metrics: Mapping[str, Mapping[str, float]]) -> str:

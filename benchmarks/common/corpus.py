@@ -64,14 +64,9 @@ def posts(data: Path, count: int) -> list[Post]:
 
     Raises ConfigurationError when the set is not there or too small.
     """
-    file = data / FILE
-    if not file.is_file():
-        raise ConfigurationError(
-            f"there is no {FILE} in {data}: name the folder with the data sets by --data"
-        )
-    found = list({post.text: post for post in _read(file)}.values())
+    found = list({post.text: post for post in _read(data)}.values())
     if len(found) < count:
-        raise ConfigurationError(f"{file} has {len(found)} different texts, not {count}")
+        raise ConfigurationError(f"{data / FILE} has {len(found)} different texts, not {count}")
     return [found[position * len(found) // count] for position in range(count)]
 
 
@@ -80,15 +75,15 @@ def stream_of_posts(data: Path, count: int) -> list[Post]:
 
     Raises ConfigurationError when the set is not there.
     """
+    return list(islice(_read(data), count))
+
+
+def _read(data: Path) -> Iterator[Post]:
     file = data / FILE
     if not file.is_file():
         raise ConfigurationError(
             f"there is no {FILE} in {data}: name the folder with the data sets by --data"
         )
-    return list(islice(_read(file), count))
-
-
-def _read(file: Path) -> Iterator[Post]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
