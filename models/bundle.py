@@ -6,6 +6,7 @@
     taxonomy.yaml       the tasks and labels that it was trained on
     heads.safetensors   the heads as float32, for training to go on from
     encoder.safetensors all weights but the word vectors as float16, for training and for GPUs
+    ngrams.safetensors  what word n-grams say beside the encoder (see `ngrams`)
     probes.jsonl        texts with their answers, to be checked again on the machine that serves
 
 The version is the hash of the manifest, which holds the hash of every other file: a bundle cannot
@@ -21,15 +22,17 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.ngrams import NgramModel, read_ngrams
 from schemas.errors import BundleError, ConfigurationError
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
-FORMAT = 2
+FORMAT = 3
 SHIPPED_BUNDLE = Path(__file__).with_name("bundle")
 
 MANIFEST, TOKENIZER, PROBES = "manifest.json", "tokenizer.json", "probes.jsonl"
 TAXONOMY = "taxonomy.yaml"
 HEADS, WEIGHTS = "heads.safetensors", "encoder.safetensors"
+NGRAMS = "ngrams.safetensors"
 
 
 class EncoderEntry(BaseModel):
@@ -56,6 +59,7 @@ class HeadEntry(BaseModel):
     labels: in the order of the logits.
     temperatures: one a stage; the graphs' logits are divided by them already.
     plain_from: for each stage but the last, from which confidence on a text goes no further.
+    ngram_shares: the factors of the n-grams' logits, one a stage; empty where there are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +67,7 @@ class HeadEntry(BaseModel):
     labels: tuple[str, ...]
     temperatures: tuple[float, ...]
     plain_from: tuple[float, ...]
+    ngram_shares: tuple[float, ...] = ()
 
 
 class Manifest(BaseModel):
@@ -126,6 +131,16 @@ class Bundle:
         ]
 
     @property
+    def ngrams(self) -> NgramModel:
+        """Read anew at each call."""
+        heads = {n: head for n, head in self.manifest.tasks.items() if head.ngram_shares}
+        tables = read_ngrams(self.folder / NGRAMS)
+        return NgramModel(
+            {name: tables[name].widened(len(head.labels)) for name, head in heads.items()},
+            {name: head.ngram_shares for name, head in heads.items()},
+        )
+
+    @property
     def tokenizer(self) -> Path:
         return self.folder / TOKENIZER
 
@@ -167,7 +182,7 @@ def graph_files(stages: int) -> list[str]:
 
 def files(stages: int) -> list[str]:
     """Every file of a bundle but the manifest."""
-    return [*graph_files(stages), TOKENIZER, TAXONOMY, HEADS, WEIGHTS, PROBES]
+    return [*graph_files(stages), TOKENIZER, TAXONOMY, HEADS, WEIGHTS, NGRAMS, PROBES]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
@@ -270,6 +285,10 @@ def _check_tasks(folder: Path, manifest: Manifest, taxonomy: Taxonomy) -> None:
         if (len(head.temperatures), len(head.plain_from)) != (stages, stages - 1):
             raise BundleError(
                 f"The model bundle {folder} has {stages} stages, but not so many heads for {name}."
+            )
+        if len(head.ngram_shares) not in {0, stages}:
+            raise BundleError(
+                f"The model bundle {folder} has {stages} stages, but other n-grams for {name}."
             )
     if manifest.company_sentiment.labels != taxonomy.tasks[SENTIMENT].labels:
         raise BundleError(

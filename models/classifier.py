@@ -181,6 +181,7 @@ def _start_engine(bundle: Bundle, threads: int) -> OnnxEngine:
             bundle.graphs,
             bundle.tokenizer,
             bundle.manifest.window_tokens,
+            ngrams=bundle.ngrams,
             threads=threads,
         )
     # The errors of ONNX Runtime and of tokenizers have no root of their own.

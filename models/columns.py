@@ -43,10 +43,18 @@ class ColumnData:
 
     @classmethod
     def of(
-        cls, head: Head, vectors: FloatArray, targets: IntArray, known_weight: float
+        cls,
+        head: Head,
+        vectors: FloatArray,
+        targets: IntArray,
+        known_weight: float,
+        beside: FloatArray | None = None,
     ) -> "ColumnData":
-        """`known_weight` is that of a text of a known label; one of a new label has 1."""
+        """`known_weight` is that of a text of a known label; one of a new label has 1. `beside`,
+        [texts, known labels], is added to the head's logits."""
         logits = (vectors @ head.weight + head.bias).astype(np.float64)
+        if beside is not None:
+            logits += beside
         return cls(
             vectors=vectors,
             known=np.logaddexp.reduce(logits, axis=1),

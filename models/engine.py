@@ -25,6 +25,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from models.calibration import softmax
+from models.ngrams import NgramModel
 from models.tokenizer import Span, Tokens, WindowTokenizer
 from schemas.taxonomy import BUILT_IN_TASKS, COMPANY_SENTIMENT
 
@@ -87,6 +88,7 @@ class _Rows:
     states: what the last stage left of each text that goes on, [length, hidden].
     settled: of texts that go on, the heads (see `_together`) whose answers stand already.
     first_company: where each text's companies begin among all.
+    ngrams: what the n-grams say, by task [texts, labels]; zeros where the task is not wanted.
     """
 
     requests: Sequence[Request]
@@ -94,6 +96,7 @@ class _Rows:
     states: dict[int, FloatArray]
     settled: dict[int, set[str]]
     first_company: npt.NDArray[np.int64]
+    ngrams: dict[str, FloatArray]
     stages: list[int]
 
 
@@ -102,6 +105,7 @@ class OnnxEngine:
 
     exits: for each stage but the last, from which confidence on the answer to a task is plain;
         without them every text goes through all stages.
+    ngrams: what is added to the heads' logits.
     """
 
     def __init__(
@@ -111,12 +115,14 @@ class OnnxEngine:
         window_tokens: int,
         *,
         exits: Sequence[Mapping[str, float]] = (),
+        ngrams: NgramModel | None = None,
         threads: int = 0,
         micro_batch_tokens: int = MICRO_BATCH_TOKENS,
     ) -> None:
         self._tokenizer = WindowTokenizer(tokenizer, window_tokens)
         self._sessions = [open_session(graph) for graph in graphs]
         self._exits = exits
+        self._ngrams = ngrams or NgramModel()
         self._threads = ThreadPoolExecutor(
             threads or _usable_cores(), thread_name_prefix="bellwether-engine"
         )
@@ -173,7 +179,15 @@ class OnnxEngine:
             [request.text for request in requests], [request.companies for request in requests]
         )
         counts = [0, *(len(request.companies) for request in requests)]
-        return _Rows(requests, tokens, {}, {}, np.cumsum(counts), [0] * len(requests))
+        return _Rows(
+            requests,
+            tokens,
+            states={},
+            settled={},
+            first_company=np.cumsum(counts),
+            ngrams=ngram_logits(self._ngrams, requests, tokens),
+            stages=[0] * len(requests),
+        )
 
     def _empty(self, rows: _Rows, widths: Mapping[str, int]) -> dict[str, FloatArray]:
         texts, companies = len(rows.requests), int(rows.first_company[-1])
@@ -219,6 +233,9 @@ class OnnxEngine:
         session, last = self._sessions[stage], stage == len(self._sessions) - 1
         names = [*values] if last else [*values, NEXT_STATES]
         results = dict(zip(names, session.run(names, _feeds(rows, batch, stage)), strict=True))
+        for name, share in self._ngrams.shares.items():
+            if name in results:
+                results[name] = results[name] + np.float32(share[stage]) * rows.ngrams[name][batch]
         for name, found in values.items():
             _fill_in(rows, batch, name, found, results[name])
         for i in batch:
@@ -230,6 +247,19 @@ class OnnxEngine:
         for place in left:
             rows.states[batch[place]] = results[NEXT_STATES][place]
         return [batch[place] for place in left]
+
+
+def ngram_logits(
+    ngrams: NgramModel, requests: Sequence[Request], tokens: Sequence[Tokens]
+) -> dict[str, FloatArray]:
+    """By task [texts, labels]: what its table says of the texts of which the task is wanted."""
+    found = {}
+    for task, table in ngrams.tables.items():
+        wanted = [row for row, request in enumerate(requests) if task in request.tasks]
+        found[task] = np.zeros((len(requests), len(table.bias)), np.float32)
+        if wanted:
+            found[task][wanted] = table.logits([tokens[row].ids for row in wanted])
+    return found
 
 
 def span_weights(tokens: Sequence[Tokens], length: int) -> FloatArray:

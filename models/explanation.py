@@ -2,8 +2,9 @@
 
 The method is from Sundararajan et al., "Axiomatic Attribution for Deep Networks" (2017), as captum
 computes it: the gradient is integrated on the straight way from a baseline to the text. What is
-explained is the logit of a label's probability p, log(p / (1 - p)), by the whole float32 network;
-the served int8 engine, whose texts may leave early, can differ a little.
+explained is the logit of a label's probability p, log(p / (1 - p)), by the whole float32 network
+and the n-grams beside it, of which the baseline has none; the served int8 engine, whose texts may
+leave early, can differ a little.
 
 The baseline is the text with [UNK] in place of each word: as long a text, of which no word is
 known. The encoder met [UNK] in the texts it learnt from, whereas [PAD] was always masked. So an
@@ -12,13 +13,16 @@ tokens and the "@" that is left of a mention are the same in the baseline, and h
 """
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from captum.attr import LayerIntegratedGradients  # type: ignore[import-untyped]
+from torch import nn
 
 from models.bundle import SHIPPED_BUNDLE, Bundle, taxonomy_of
 from models.classification import kind_of
@@ -30,7 +34,9 @@ from schemas.errors import BundleError, ConfigurationError
 from schemas.records import Kind
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
-Output = Callable[[torch.Tensor], torch.Tensor]
+# Token ids [rows, length] and what the n-grams of each token say [rows, length, labels].
+Inputs = tuple[torch.Tensor, torch.Tensor]
+Output = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 # Points on the way; the next number is tried where the sum is not near enough.
 STEPS = (32, 128, 512)
@@ -165,6 +171,9 @@ class Explainer:
             raise BundleError(f"The tokenizer of {bundle.folder} has no token for unknown words.")
         self._unknown = self._tokenizer.unknown
         self._network = TorchNetwork.load(bundle, encoder)
+        self._ngrams = bundle.ngrams
+        # What the n-grams of each token say goes through here, so that captum can take hold of it.
+        self._said = nn.Identity()
 
     def answer(self, question: Question) -> Explanation:
         words = list(_WORD.finditer(question.text))
@@ -176,20 +185,25 @@ class Explainer:
         ids = torch.tensor([tokens.ids])
         baseline = ids.clone()
         baseline[0, list(owners)] = self._unknown
+        said = self._said_by_tokens(question.head, tokens)
+        unsaid = said.clone()
+        unsaid[0, list(owners)] = 0
 
         with torch.no_grad():
-            logits = self._logits(question.head, tokens, ids)[0]
+            logits = self._logits(question.head, tokens, ids, said)[0]
         labels = self._taxonomy.tasks[question.task].labels
         label = question.label or labels[int(logits.argmax())]
         position = labels.index(label)
 
-        def output(ids: torch.Tensor) -> torch.Tensor:
-            return label_logits(self._logits(question.head, tokens, ids), position)
+        def output(ids: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+            return label_logits(self._logits(question.head, tokens, ids, said), position)
 
         with torch.no_grad():
-            end, start = output(torch.cat([ids, baseline])).tolist()
+            ends = output(torch.cat([ids, baseline]), torch.cat([said, unsaid]))
+        end, start = ends.tolist()
+        found = self._attributions(output, (ids, said), (baseline, unsaid), end - start)
         attributions = [0.0] * len(words)
-        for place, value in enumerate(self._attributions(output, ids, baseline, end - start)):
+        for place, value in enumerate(found):
             if place in owners:
                 attributions[owners[place]] += value
         return Explanation(
@@ -205,29 +219,47 @@ class Explainer:
             baseline=start,
         )
 
-    def _logits(self, head: str, tokens: Tokens, ids: torch.Tensor) -> torch.Tensor:
-        """[rows, labels]: rows of `ids` are the text, or stand where it stands."""
+    def _said_by_tokens(self, head: str, tokens: Tokens) -> torch.Tensor:
+        """[1, length, labels]: what the n-grams of each token add to the logits."""
+        if head not in self._ngrams.tables:
+            return torch.zeros(1, len(tokens.ids), 1)
+        said = self._ngrams.tables[head].by_token(tokens.ids) * self._ngrams.shares[head][-1]
+        return torch.from_numpy(said.astype(np.float32))[None]
+
+    def _logits(
+        self, head: str, tokens: Tokens, ids: torch.Tensor, said: torch.Tensor
+    ) -> torch.Tensor:
+        """[rows, labels]: rows of `ids` are the text, or stand where it stands; `said` is what the
+        n-grams of each token add there."""
         rows = len(ids)
         weights = torch.from_numpy(span_weights([tokens], ids.shape[1]))
         logits: torch.Tensor = self._network(
             ids, torch.ones(ids.shape), torch.arange(rows * len(weights)), weights.repeat(rows, 1)
         )[head]
+        logits = logits + self._said(said).sum(1)
+        if head in self._ngrams.tables:
+            share, bias = self._ngrams.shares[head][-1], self._ngrams.tables[head].bias
+            logits = logits + share * torch.from_numpy(bias)
         return logits
 
     def _attributions(
-        self, output: Output, ids: torch.Tensor, baseline: torch.Tensor, difference: float
+        self, output: Output, inputs: Inputs, baselines: Inputs, difference: float
     ) -> list[float]:
         """One a token; they sum to the difference of the outputs as nearly as `STEPS` allow."""
-        method = LayerIntegratedGradients(output, self._network.encoder.embeddings.word_embeddings)
+        words = self._network.encoder.embeddings.word_embeddings
+        with warnings.catch_warnings():
+            # It warns of layers that feed each other, which these do not.
+            warnings.simplefilter("ignore", UserWarning)
+            method = LayerIntegratedGradients(output, [words, self._said])
         attributions: list[float] = []
         for steps in STEPS:
-            by_dimension = method.attribute(
-                ids,
-                baselines=baseline,
+            of_vectors, of_ngrams = method.attribute(
+                inputs,
+                baselines=baselines,
                 n_steps=steps,
-                internal_batch_size=max(1, BATCH_TOKENS // ids.shape[1]),
+                internal_batch_size=max(1, BATCH_TOKENS // inputs[0].shape[1]),
             )
-            attributions = by_dimension[0].sum(1).tolist()
+            attributions = (of_vectors[0].sum(1) + of_ngrams[0].sum(1)).tolist()
             if abs(sum(attributions) - difference) <= tolerance(difference):
                 break
         return attributions

@@ -37,6 +37,7 @@ from models.measures import accuracy
 from models.network import Head, with_columns
 from models.probes import write_probes
 from models.recipe import Recipe
+from models.tokenizer import WindowTokenizer
 from models.vectors import Vectors, read_vectors
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
@@ -143,6 +144,9 @@ class _Extension:
         self.parent = Bundle.open(bundle or SHIPPED_BUNDLE, taxonomy)
         if out.resolve() == self.parent.folder.resolve():
             raise ConfigurationError(f"The bundle {out} stays as it is. Name another --out.")
+        window = self.parent.manifest.window_tokens
+        self.tokenizer = WindowTokenizer(self.parent.tokenizer, window)
+        self.ngrams = self.parent.ngrams
         self.data = data
         self.out = out
         self.seed = seed
@@ -163,7 +167,7 @@ class _Extension:
                 f"All texts of {self.data} have the label {labels[0]!r}. A task needs two."
             )
         self._check_counts(examples, labels)
-        heads, entry = self._fit_task(labels, examples, self._vectors(examples))
+        heads, entry = self._fit_task(name, labels, examples, self._vectors(examples))
         addition = _Addition(
             task=name,
             labels=labels,
@@ -240,7 +244,7 @@ class _Extension:
         return read_vectors(engine, examples, self.report)
 
     def _fit_task(
-        self, labels: tuple[str, ...], examples: Sequence[Example], vectors: Vectors
+        self, name: str, labels: tuple[str, ...], examples: Sequence[Example], vectors: Vectors
     ) -> tuple[list[Head], HeadEntry]:
         """A head a stage, cooled, and when each stage's answer will do."""
         parts: defaultdict[Split, list[Example]] = defaultdict(list)
@@ -269,7 +273,7 @@ class _Extension:
         return heads, HeadEntry(
             labels=labels,
             temperatures=tuple(temperatures),
-            plain_from=self._exits(heads, kept_back, vectors) or never,
+            plain_from=self._exits(name, heads, kept_back, vectors) or never,
         )
 
     def _fit_labels(
@@ -286,7 +290,11 @@ class _Extension:
         for stage, head in enumerate(known):
             train, held_out = (
                 ColumnData.of(
-                    head, vectors.of(texts, stage), _column_targets(texts, labels), weight
+                    head,
+                    vectors.of(texts, stage),
+                    _column_targets(texts, labels),
+                    weight,
+                    self._beside(head, name, texts, stage),
                 )
                 for texts in (learning, kept_back or learning)
             )
@@ -295,19 +303,22 @@ class _Extension:
         self._compare([e for e in examples if e.split is not Split.TRAIN], vectors, wide[-1])
         entry = self._grown(name, labels)
         # No sooner than before: of the known labels more texts have spoken then.
-        exits = self._exits(wide, kept_back, vectors) or entry.plain_from
+        exits = self._exits(name, wide, kept_back, vectors) or entry.plain_from
         plain_from = tuple(max(pair) for pair in zip(entry.plain_from, exits, strict=True))
         return columns, entry.model_copy(update={"plain_from": plain_from})
 
     def _exits(
-        self, heads: Sequence[Head], texts: Sequence[Example], vectors: Vectors
+        self, name: str, heads: Sequence[Head], texts: Sequence[Example], vectors: Vectors
     ) -> tuple[float, ...]:
         """From which confidence on each stage but the last will do; empty where too few texts can
         tell."""
         if len(texts) < LEAST_TEXTS_FOR_EXITS:
             return ()
         by_stage = [
-            softmax(vectors.of(texts, stage) @ head.weight + head.bias)
+            softmax(
+                head_logits(head, _head_data(texts, head.labels, vectors, stage))
+                + self._beside(head, name, texts, stage)
+            )
             for stage, head in enumerate(heads)
         ]
         return plain_answers(by_stage, self.recipe.exit_loss)
@@ -316,6 +327,8 @@ class _Extension:
         """Says what the new labels took from the known ones."""
         data = _head_data(texts, head.labels, vectors, self.stages[-1])
         logits = head_logits(head, data)
+        if texts:
+            logits = logits + self._beside(head, texts[0].task, texts, self.stages[-1])
         known = len(self.parent.manifest.heads[texts[0].task].labels) if texts else 0
         old = data.targets < known
         for rows, said in ((old, "known"), (~old, "new")):
@@ -326,6 +339,14 @@ class _Extension:
                     f"{said} labels, {rows.sum():,} texts kept back: accuracy {before:.3f} before, "
                     f"{now:.3f} now"
                 )
+
+    def _beside(self, head: Head, name: str, texts: Sequence[Example], stage: int) -> FloatArray:
+        """What the n-grams add to the head's logits, [texts, labels]."""
+        if name not in self.ngrams.tables:
+            return np.zeros((len(texts), len(head.labels)), np.float32)
+        ids = [tokens.ids for tokens in self.tokenizer.encode([e.text for e in texts])]
+        table = self.ngrams.tables[name].widened(len(head.labels))
+        return table.logits(ids) * np.float32(self.ngrams.shares[name][stage])
 
     def _heads(self, name: str) -> list[Head]:
         """The parent's heads of a task, one a stage."""
@@ -370,7 +391,7 @@ class _Extension:
                     arrays[key] = np.concatenate([*there, array], axis=-1)
         save_file(arrays, folder / bundles.HEADS)
         (folder / bundles.HEADS).chmod(0o644)  # safetensors gives it to its owner alone
-        for name in (bundles.TOKENIZER, bundles.WEIGHTS):
+        for name in (bundles.TOKENIZER, bundles.WEIGHTS, bundles.NGRAMS):
             copyfile(self.parent.folder / name, folder / name)
         (folder / bundles.TAXONOMY).write_text(addition.taxonomy.as_yaml(), encoding="utf-8")
         (folder / bundles.PROBES).write_bytes(b"")

@@ -290,41 +290,99 @@ def finetuned(
     every step.
     """
     _claim(folder, recipe)
-    torch.manual_seed(recipe.seed)
     window = min(settings.window_tokens, encoder.shape.positions)
     tokenizer = WindowTokenizer(encoder.tokenizer, window)
-    learning = text_sets(tokenizer, examples, taxonomy, Split.TRAIN)
-    development = text_sets(tokenizer, examples, taxonomy, Split.DEVELOPMENT)
-    widths = {name: len(task.labels) for name, task in taxonomy.tasks.items()}
-    model = _adapted(_learning_bert(encoder), settings)
-    network = MultiTaskNetwork(
-        model, encoder.shape.hidden, stages(encoder.shape.layers, recipe), widths
-    )
-    trainer = MultiTaskTrainer(
-        network,
-        _arguments(settings, learning, folder, recipe.seed, tracked),
+    run = _Run(
+        encoder,
+        taxonomy,
+        recipe,
         settings,
-        learning,
-        development,
-        Collator(
-            tokenizer,
-            {task: number for number, task in enumerate(widths)},
-            _augmentation(settings, learning, recipe.seed),
-        ),
-        [
-            TimedCheckpoints(settings.checkpoint_minutes),
-            EarlyStoppingCallback(settings.patience),
-            Progress(report),
-        ],
+        tokenizer,
+        text_sets(tokenizer, examples, taxonomy, Split.TRAIN),
+        text_sets(tokenizer, examples, taxonomy, Split.DEVELOPMENT),
+        tracked,
+        report,
     )
-    checkpoint = last_checkpoint(folder)
-    if checkpoint:
-        report(f"Going on from {checkpoint}")
-    trainer.remove_callback(PrinterCallback)  # it prints dictionaries; Progress says it in words
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return Learnt(
-        replace(encoder, weights=_weights(network.encoder, encoder)), _heads(network, taxonomy)
+    return _soup(
+        [run.learnt(folder / f"run-{n + 1}", recipe.seed + n) for n in range(settings.soup)]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all runs of a recipe have in common."""
+
+    encoder: Encoder
+    taxonomy: Taxonomy
+    recipe: Recipe
+    settings: Finetuning
+    tokenizer: WindowTokenizer
+    learning: Sequence[TextSet]
+    development: Sequence[TextSet]
+    tracked: bool
+    report: Report
+
+    def learnt(self, folder: Path, seed: int) -> Learnt:
+        """One run; the seed is that of the texts' order and of dropout."""
+        network = self._beginning()
+        trainer = self._trainer(network, folder, seed)
+        checkpoint = last_checkpoint(folder)
+        if checkpoint:
+            self.report(f"Going on from {checkpoint}")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        weights = _weights(network.encoder, self.encoder)
+        return Learnt(replace(self.encoder, weights=weights), _heads(network, self.taxonomy))
+
+    def _beginning(self) -> MultiTaskNetwork:
+        """The network before it learns, in every run with the same heads: the mean of weights
+        that began apart would be of no use."""
+        torch.manual_seed(self.recipe.seed)
+        shape = self.encoder.shape
+        return MultiTaskNetwork(
+            _adapted(_learning_bert(self.encoder), self.settings),
+            shape.hidden,
+            stages(shape.layers, self.recipe),
+            {name: len(task.labels) for name, task in self.taxonomy.tasks.items()},
+        )
+
+    def _trainer(self, network: MultiTaskNetwork, folder: Path, seed: int) -> MultiTaskTrainer:
+        trainer = MultiTaskTrainer(
+            network,
+            _arguments(self.settings, self.learning, folder, seed, self.tracked),
+            self.settings,
+            self.learning,
+            self.development,
+            Collator(
+                self.tokenizer,
+                {task: number for number, task in enumerate(self.taxonomy.tasks)},
+                _augmentation(self.settings, self.learning, seed),
+            ),
+            [
+                TimedCheckpoints(self.settings.checkpoint_minutes),
+                EarlyStoppingCallback(self.settings.patience),
+                Progress(self.report),
+            ],
+        )
+        trainer.remove_callback(PrinterCallback)  # prints dictionaries; Progress says it in words
+        return trainer
+
+
+def _soup(runs: Sequence[Learnt]) -> Learnt:
+    """The mean of the weights of several runs (model soups, Wortsman et al. 2022)."""
+    first = runs[0].encoder
+    weights = {
+        name: np.mean([run.encoder.weights[name] for run in runs], axis=0) for name in first.weights
+    }
+    heads = [
+        {name: _mean([heads[name] for heads in of_stage]) for name in of_stage[0]}
+        for of_stage in zip(*(run.heads for run in runs), strict=True)
+    ]
+    return Learnt(replace(first, weights=weights), heads)
+
+
+def _mean(heads: Sequence[Head]) -> Head:
+    weights, biases = [head.weight for head in heads], [head.bias for head in heads]
+    return replace(heads[0], weight=np.mean(weights, axis=0), bias=np.mean(biases, axis=0))
 
 
 def _heads(network: MultiTaskNetwork, taxonomy: Taxonomy) -> list[dict[str, Head]]:
@@ -354,7 +412,8 @@ def _arrays(head: nn.Linear) -> tuple[FloatArray, FloatArray]:
 def _claim(folder: Path, recipe: Recipe) -> None:
     """Writes the settings of the run into its folder, or compares them with what stands there."""
     file = folder / SETTINGS
-    if last_checkpoint(folder) and file.is_file() and _other_settings(file, recipe):
+    begun = any(last_checkpoint(run) for run in folder.glob("run-*"))
+    if begun and file.is_file() and _other_settings(file, recipe):
         raise ConfigurationError(
             f"The checkpoints in {folder} are of a run with other settings (see {SETTINGS} there). "
             "Remove the folder to begin anew, or name another --out."

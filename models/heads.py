@@ -66,7 +66,7 @@ def _fit(labels: Sequence[str], data: HeadData, penalty: float, seed: int) -> He
         # Stopping before the optimum only regularises a little more.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((data.vectors - center) / spread, data.targets)
-    weight, bias = _all_labels(model.coef_, model.intercept_, model.classes_, len(labels))
+    weight, bias = all_labels(model.coef_, model.intercept_, model.classes_, len(labels))
     weight = weight / spread
     return Head(
         labels=tuple(labels),
@@ -75,7 +75,7 @@ def _fit(labels: Sequence[str], data: HeadData, penalty: float, seed: int) -> He
     )
 
 
-def _all_labels(
+def all_labels(
     weight: npt.NDArray[np.float64],
     bias: npt.NDArray[np.float64],
     classes: IntArray,

@@ -35,6 +35,8 @@ class Finetuning(_Settings):
     rank: of the low-rank matrices, for `lora`.
     exit_weight: weight of the loss at each exit before the last layer, beside 1 there.
     augmentation: probability of each change to a text (see `augmentation`).
+    soup: runs that begin alike and see the texts in other orders; the mean of their weights is
+        taken. Each takes as long as one.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -53,6 +55,7 @@ class Finetuning(_Settings):
     rank: Count = 16
     exit_weight: Positive = 0.5
     augmentation: Share = 0.1
+    soup: Count = 1
     checkpoint_minutes: Positive = 10
 
 
@@ -66,6 +69,7 @@ class Recipe(_Settings):
     exit_loss: share of right answers that may be lost by leaving early, over all exits together.
     range_texts: texts of each set by which the ranges of activations are measured.
     penalties: values of scikit-learn's C that are tried for each head.
+    ngrams: whether word n-grams speak beside the encoder.
     """
 
     seed: int = 0
@@ -76,6 +80,7 @@ class Recipe(_Settings):
     exit_loss: Share = 0.003
     range_texts: Count = 60
     penalties: tuple[Positive, ...] = (0.01, 0.03, 0.1)
+    ngrams: bool = True
     finetuning: Finetuning | None = None
 
 

@@ -1,8 +1,9 @@
 """The whole network on torch: on a GPU in bfloat16, on a CPU in float32.
 
-It runs a bundle's float weights with the heads of its last stage; nobody leaves early. Texts are
-sorted by length into batches of bounded size and padded to a multiple of `PADDED_TO`, so that few
-shapes occur. On a GPU a batch's answer depends on its shape within the rounding of bfloat16.
+It runs a bundle's float weights with the heads and n-grams of its last stage; nobody leaves early.
+Texts are sorted by length into batches of bounded size and padded to a multiple of `PADDED_TO`, so
+that few shapes occur. On a GPU a batch's answer depends on its shape within the rounding of
+bfloat16.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from models.bundle import Bundle
-from models.engine import EngineOutput, FloatArray, Request, span_weights
+from models.engine import EngineOutput, FloatArray, Request, ngram_logits, span_weights
 from models.tokenizer import Tokens, WindowTokenizer
 from models.torch_network import TorchNetwork
 from schemas.errors import BundleError
@@ -38,6 +39,7 @@ class TorchEngine:
         self._batch_tokens = BATCH_TOKENS[device]
         self._tokenizer = WindowTokenizer(bundle.tokenizer, bundle.manifest.window_tokens)
         self._window_tokens = bundle.manifest.window_tokens
+        self._ngrams = bundle.ngrams
         self._network = TorchNetwork.load(bundle, encoder).to(self._device, self._type)
 
     @property
@@ -74,6 +76,8 @@ class TorchEngine:
             for name, rows in answers.items():
                 places = companies if name == COMPANY_SENTIMENT else batch
                 values[name][places] = rows.float().cpu().numpy()
+        for name, logits in ngram_logits(self._ngrams, requests, tokens).items():
+            values[name] += np.float32(self._ngrams.shares[name][-1]) * logits
         return EngineOutput(values, tuple(tokens), (1,) * len(requests))
 
     def _batch(self, tokens: Sequence[Tokens]) -> dict[str, torch.Tensor]:

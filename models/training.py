@@ -32,17 +32,20 @@ from models.data import DataError, Example, Split, fingerprint, load_examples, o
 from models.encoder import WORDS, load_encoder
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
-from models.heads import HeadData, cooled, fit_head, head_logits
+from models.heads import FloatArray, HeadData, cooled, fit_head, head_logits
 from models.network import Head
+from models.ngrams import NgramTable, fit_ngrams, fit_share, write_ngrams
 from models.probes import write_probes
 from models.quantization import Range
 from models.recipe import Recipe, load_recipe, stages
+from models.tokenizer import WindowTokenizer
 from models.tracking import log_bundle, tracked
 from models.vectors import Vectors, read_vectors
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
 # Texts of a task on which int8 and torch are compared: enough to see a loss of half a point.
 MOST_COMPARED = 2_000
+BEYOND_TRAINING = (Split.DEVELOPMENT, Split.CALIBRATION)
 Report = Callable[[str], None]
 
 
@@ -84,10 +87,12 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class FittedTask:
-    """The heads of one task, one a stage, cooled by their temperatures; and their entry."""
+    """The heads of one task, one a stage, cooled by their temperatures; their entry; and what the
+    n-grams say of the task, if anything."""
 
     heads: list[Head]
     entry: HeadEntry
+    ngrams: NgramTable | None
 
 
 class BundleTrainer:
@@ -177,12 +182,12 @@ class BundleTrainer:
     def _fit(self, name: str, examples: Sequence[Example], vectors: Vectors) -> FittedTask:
         """The heads of one task, one a stage, and when each stage's answer will do."""
         labels = self._labels[name]
-        heads, temperatures, beyond_training = [], [], []
+        texts = {split: of_task(examples, name, split) for split in Split}
+        table = self._ngrams(name, texts[Split.TRAIN])
+        beside = {split: self._beside(table, name, texts[split]) for split in BEYOND_TRAINING}
+        heads, temperatures, shares, answers = [], [], [], []
         for stage in range(len(self.stages)):
-            parts = {
-                split: _head_data(of_task(examples, name, split), labels, vectors, stage)
-                for split in Split
-            }
+            parts = {split: _head_data(own, labels, vectors, stage) for split, own in texts.items()}
             head = fit_head(
                 labels,
                 parts[Split.TRAIN],
@@ -191,23 +196,46 @@ class BundleTrainer:
                 self.recipe.seed,
                 self._learnt[stage].get(name),
             )
-            held_out = parts[Split.CALIBRATION]
-            temperature = fit_temperature(head_logits(head, held_out), held_out.targets)
+            temperature, share = _calibrated(
+                head, parts[Split.CALIBRATION], beside[Split.CALIBRATION] if table else None
+            )
             heads.append(cooled(head, temperature))
             temperatures.append(temperature)
-            beyond_training.append(
-                np.concatenate(
-                    [
-                        softmax(head_logits(heads[-1], parts[split]))
-                        for split in (Split.DEVELOPMENT, Split.CALIBRATION)
-                    ]
-                )
+            shares.append(share)
+            logits = [
+                head_logits(heads[-1], parts[split]) + share * beside[split]
+                for split in BEYOND_TRAINING
+            ]
+            answers.append(softmax(np.concatenate(logits)))
+            self.report(
+                f"{name}, stage {stage + 1}: temperature {temperature:.2f}, n-grams {share:.2f}"
             )
-            self.report(f"{name}, stage {stage + 1}: temperature {temperature:.2f}")
-        exits = plain_answers(beyond_training, self.recipe.exit_loss)
-        return FittedTask(
-            heads, HeadEntry(labels=labels, temperatures=tuple(temperatures), plain_from=exits)
+        entry = HeadEntry(
+            labels=labels,
+            temperatures=tuple(temperatures),
+            plain_from=plain_answers(answers, self.recipe.exit_loss),
+            ngram_shares=tuple(shares) if table else (),
         )
+        return FittedTask(heads, entry, table)
+
+    def _ngrams(self, name: str, examples: Sequence[Example]) -> NgramTable | None:
+        # Which words are a company's the n-grams do not know.
+        if not self.recipe.ngrams or name == COMPANY_SENTIMENT:
+            return None
+        targets = np.array([self._labels[name].index(e.label) for e in examples], np.int64)
+        return fit_ngrams(len(self._labels[name]), self._ids(examples), targets, self.recipe.seed)
+
+    def _beside(
+        self, table: NgramTable | None, name: str, examples: Sequence[Example]
+    ) -> FloatArray:
+        """What the n-grams say of the texts, [texts, labels]."""
+        if table is None:
+            return np.zeros((len(examples), len(self._labels[name])), np.float32)
+        return table.logits(self._ids(examples))
+
+    def _ids(self, examples: Sequence[Example]) -> list[list[int]]:
+        tokenizer = WindowTokenizer(self.encoder.tokenizer, self.window_tokens)
+        return [tokens.ids for tokens in tokenizer.encode([e.text for e in examples])]
 
     def _write_files(
         self, folder: Path, ranges: Mapping[str, Range], fitted: Mapping[str, FittedTask]
@@ -236,6 +264,8 @@ class BundleTrainer:
             if name != WORDS
         }
         save_file(weights, folder / bundles.WEIGHTS)
+        tables = {name: task.ngrams for name, task in fitted.items() if task.ngrams}
+        write_ngrams(folder / bundles.NGRAMS, tables)
         for name in (bundles.HEADS, bundles.WEIGHTS):
             (folder / name).chmod(0o644)  # safetensors gives it to its owner alone
         (folder / bundles.PROBES).write_bytes(b"")
@@ -289,6 +319,15 @@ class BundleTrainer:
             found[name] = compare(whole, exact, held_out[:MOST_COMPARED])
             self.report(in_words(name, found[name]))
         return found
+
+
+def _calibrated(head: Head, held_out: HeadData, ngrams: FloatArray | None) -> tuple[float, float]:
+    """The head's temperature, and the factor of the n-grams' logits beside it."""
+    logits = head_logits(head, held_out)
+    if ngrams is None:
+        return fit_temperature(logits, held_out.targets), 0.0
+    of_head, of_ngrams = fit_share(logits, ngrams, held_out.targets)
+    return 1 / of_head, of_ngrams
 
 
 def _require_known_labels(examples: Iterable[Example], taxonomy: Taxonomy) -> None:

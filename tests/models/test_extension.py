@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle, Manifest, taxonomy_of
-from models.calibration import NEVER
+from models.calibration import NEVER, softmax
 from models.classifier import Classifier
 from models.columns import ColumnData, fit_columns
 from models.data import DataError
@@ -81,6 +81,7 @@ def accuracy(bundle: Path, task: str, label: str, texts: Sequence[str]) -> float
 
 def engine(bundle: Path, **settings: Any) -> OnnxEngine:
     opened = Bundle.open(bundle)
+    settings |= {"ngrams": opened.ngrams}
     return OnnxEngine(opened.graphs, opened.tokenizer, 64, threads=1, **settings)
 
 
@@ -214,8 +215,14 @@ def test_in_doubt_about_the_own_task_the_others_answer_as_before(
     # Of so few texts nobody knows when an early answer will do.
     assert manifest(few).tasks[OWN].plain_from == (NEVER,)
     tasks = {parent: (INTENT, EMOTION), few: (INTENT, EMOTION, OWN)}
+    # Exits that half of the texts take, but for the own task.
+    asked = [Request(text, tasks[parent]) for text in varied_texts(200)]
+    first = softmax(
+        engine(parent, exits=[dict.fromkeys(tasks[parent], 0)]).run(asked).values[EMOTION]
+    )
+    exits = [{INTENT: 0.0, EMOTION: float(np.median(first.max(axis=1))), OWN: NEVER}]
     before, after = (
-        engine(bundle, exits=Bundle.open(bundle).exits).run(
+        engine(bundle, exits=exits).run(
             [Request(text, tasks[bundle]) for text in varied_texts(200)]
         )
         for bundle in (parent, few)
