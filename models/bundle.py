@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.drift import Reference
 from schemas.errors import BundleError, ConfigurationError
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
@@ -69,6 +70,8 @@ class Manifest(BaseModel):
     """What a bundle says about itself.
 
     languages: those of the texts that it was trained on, as ISO 639 codes.
+    reference: how the answers to each task are spread over texts kept back from training; empty in
+        bundles from before it came.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,6 +89,7 @@ class Manifest(BaseModel):
     company_sentiment: HeadEntry
     metrics: dict[str, dict[str, dict[str, float]]]
     agreement: dict[str, dict[str, float]] = {}
+    reference: dict[str, Reference] = {}
     data_fingerprint: str
     parent: str | None = None
     files: dict[str, str]
