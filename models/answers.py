@@ -6,7 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from models.data import Example
+from models.data import Example, Split, of_task
+from models.drift import Reference, Tally
 from models.measures import summary
 from models.tokenizer import Span
 from schemas.predictions import Classification, Prediction
@@ -48,6 +49,20 @@ def classifications(
         found += classifier.classify(texts[chunk], kinds[chunk], companies)
         on_texts(len(found))
     return found
+
+
+def reference(
+    classifier: Classifies, examples: Sequence[Example], task: str
+) -> dict[str, Reference]:
+    """By the task's name how its answers to calibration and test texts are spread, as served;
+    nothing where there are no such texts."""
+    held_out = of_task(examples, task, Split.CALIBRATION, Split.TEST)
+    texts = list(dict.fromkeys(example.text for example in held_out))
+    kinds = [classifier.taxonomy.tasks[task].kind] * len(texts)
+    tally = Tally()
+    for found in classifications(classifier, texts, kinds, [None] * len(texts)):
+        tally.add(task, found)
+    return {task: tally.reference()} if texts else {}
 
 
 def answers(classifier: Classifies, examples: Sequence[Example]) -> list[Prediction]:

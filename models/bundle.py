@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.drift import Reference
 from models.ngrams import NgramModel, read_ngrams
 from schemas.errors import BundleError, ConfigurationError
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
@@ -74,6 +75,8 @@ class Manifest(BaseModel):
     """What a bundle says about itself.
 
     languages: those of the texts that it was trained on, as ISO 639 codes.
+    reference: how the answers to each task are spread over texts kept back from training; empty in
+        bundles from before it came.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,6 +94,7 @@ class Manifest(BaseModel):
     company_sentiment: HeadEntry
     metrics: dict[str, dict[str, dict[str, float]]]
     agreement: dict[str, dict[str, float]] = {}
+    reference: dict[str, Reference] = {}
     data_fingerprint: str
     parent: str | None = None
     files: dict[str, str]

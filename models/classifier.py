@@ -35,6 +35,7 @@ class Classifier:
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self.taxonomy = bundle.taxonomy
         self.version = bundle.version
+        self.reference = bundle.manifest.reference
         self.window_tokens = engine.window_tokens
         self._engine = engine
         self._watch = LanguageWatch(bundle.manifest.languages)
@@ -113,6 +114,7 @@ class Classifier:
                 truncated=tokens.truncated,
                 tokens=len(tokens.ids),
                 model_version=self.version,
+                unknown_tokens=tokens.unknown,
             )
             for answer, own, tokens in zip(answers, spans, output.tokens, strict=True)
         ]

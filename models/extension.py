@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models import bundle as bundles
-from models.answers import measured
+from models.answers import measured, reference
 from models.bundle import (
     SHIPPED_BUNDLE,
     Bundle,
@@ -432,8 +432,16 @@ class _Extension:
                 f"{task} as served, {values['texts']:,.0f} texts kept back: accuracy "
                 f"{values['accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"
             )
-        metrics = {**manifest.metrics, task: found}
-        return write_manifest(folder, manifest.model_copy(update={"metrics": metrics}))
+        spread = reference(classifier, examples, task)
+        if spread and task in manifest.reference:
+            spread[task] = manifest.reference[task].joined(spread[task])
+        elif task in self.parent.taxonomy.tasks:
+            spread = {}  # of the known labels the file has too few texts to go by
+        measures = {
+            "metrics": {**manifest.metrics, task: found},
+            "reference": {**manifest.reference, **spread},
+        }
+        return write_manifest(folder, manifest.model_copy(update=measures))
 
 
 def _check_sentiment(name: str, sentiment: str | None, taxonomy: Taxonomy) -> None:

@@ -16,7 +16,7 @@ from shutil import rmtree
 import numpy as np
 
 from models import bundle as bundles
-from models.answers import measured
+from models.answers import measured, reference
 from models.bundle import (
     Bundle,
     EncoderEntry,
@@ -29,6 +29,7 @@ from models.bundle import (
 from models.calibration import fit_temperature, plain_answers, softmax
 from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
+from models.drift import Reference
 from models.encoder import WORDS, load_encoder
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
@@ -295,14 +296,16 @@ class BundleTrainer:
         for name in self._labels:
             metrics[name] = measured(classifier, of_task(examples, name, Split.TEST))
             self.report(f"{name}: {_in_words(metrics[name])}")
+        spread: dict[str, Reference] = {}
+        for name in self.taxonomy.tasks:
+            spread |= reference(classifier, examples, name)
         whole = Classifier.load(
             folder, taxonomy=self.taxonomy, threads=self.threads, early_exit=False
         )
         agreement = self._agreement(folder, whole, examples)
         write_probes(folder / bundles.PROBES, whole.classify)
-        return write_manifest(
-            folder, manifest.model_copy(update={"metrics": metrics, "agreement": agreement})
-        )
+        measures = {"metrics": metrics, "agreement": agreement, "reference": spread}
+        return write_manifest(folder, manifest.model_copy(update=measures))
 
     def _agreement(
         self, folder: Path, whole: Classifier, examples: Sequence[Example]

@@ -8,6 +8,7 @@ from typing import Any
 from schemas.records import Kind
 
 ALERTS = "alerts"
+DRIFT = "drift"
 
 Properties = dict[str, Any]
 
@@ -122,15 +123,36 @@ ALERT_PROPERTIES: Properties = {
     "raised_at": _DATE,
     "model_version": _keyword(),
 }
+DRIFT_PROPERTIES: Properties = {
+    "at": _DATE,
+    "worker": _keyword(),
+    "task": _keyword(),
+    "model_version": _keyword(),
+    "texts": _LONG,
+    # Nested, as in `_tasks`: a user's labels may hold dots, and would be fields without end.
+    "labels": {
+        "type": "nested",
+        "dynamic": "strict",
+        "properties": {"label": _keyword(), "texts": _LONG, "share": _FLOAT, "reference": _FLOAT},
+    },
+    "confidence_mean": _FLOAT,
+    "abstained": _FLOAT,
+    "unknown_tokens": _FLOAT,
+    "psi_labels": _FLOAT,
+    "psi_confidence": _FLOAT,
+    "feedback": _LONG,
+    "disagreement": _FLOAT,
+}
 PROPERTIES: dict[str, Properties] = {
     Kind.NEWS.stream: NEWS_PROPERTIES,
     Kind.MESSAGE.stream: MESSAGE_PROPERTIES,
     ALERTS: ALERT_PROPERTIES,
+    DRIFT: DRIFT_PROPERTIES,
 }
 
 
 def index_templates(prefix: str, replicas: int = 0) -> dict[str, dict[str, Any]]:
-    """Template name to body, for the three kinds of index; `prefix` is empty or ends in -."""
+    """Template name to body, for the four kinds of index; `prefix` is empty or ends in -."""
     return {
         f"{prefix}{base}": _template(prefix, base, properties, replicas)
         for base, properties in PROPERTIES.items()

@@ -59,7 +59,8 @@ class Classification:
     """All answers about one record: by task name, for the tasks of its kind only.
 
     `companies` are the sentiments for the companies that were asked about, in that order.
-    `tokens` is what the model read; `truncated` says that the text was longer than its window.
+    `tokens` is what the model read, of which `unknown_tokens` are in no vocabulary; `truncated`
+    says that the text was longer than its window.
     `foreign_language` is the code of the text's language where the model does not know that (`und`
     where nobody knows which it is); every answer is `doubted` then.
     """
@@ -70,6 +71,7 @@ class Classification:
     model_version: str
     companies: tuple[Prediction, ...] = ()
     foreign_language: str | None = None
+    unknown_tokens: int = 0
 
     def doubted(self, language: str) -> "Classification":
         """The same answers to a text in a language that the model does not know."""

@@ -31,7 +31,7 @@ def prune(
 ) -> None:
     """Delete the indices of months that are long over.
 
-    Each index holds a month by event time, of news, messages or alerts; it goes as a whole.
+    Each index holds a month by event time, of news, messages, alerts or drift; it goes as a whole.
 
     \b
     Examples:

@@ -55,6 +55,19 @@ class Metrics:
         self.consumer_lag = gauge(
             "consumer_lag", "Records behind the end of the log", "topic", "partition"
         )
+        self.drift_psi = gauge(
+            "drift_psi", "How far the last hour is from the model's reference", "task", "of"
+        )
+        self.confidence_mean = gauge("confidence_mean", "Mean confidence, last hour", "task")
+        self.abstained_ratio = gauge(
+            "abstained_ratio", "Share of texts not really judged, last hour", "task"
+        )
+        self.unknown_tokens_ratio = gauge(
+            "unknown_tokens_ratio", "Share of tokens in no vocabulary, last hour", "kind"
+        )
+        self.drift_skipped = counter(
+            "drift_documents_skipped_total", "Drift documents that were not stored"
+        )
         self.model_info = gauge("model_info", "1 for the model that judges", "version")
 
     @contextmanager

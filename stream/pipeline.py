@@ -34,6 +34,7 @@ from stream.analysis import Analysis
 from stream.batcher import Batcher
 from stream.cancellation import cancelled
 from stream.dead_letters import DeadLetterWriter
+from stream.drift import DriftWatch
 from stream.elastic import ElasticSink, Rejection
 from stream.events import AnalysedEvent, Batch, Event, Incoming
 from stream.ledger import Lane, Ledger, Ticket
@@ -63,6 +64,7 @@ class Parts:
     alerts: AlertStore
     documents: ElasticSink
     dead_letters: DeadLetterWriter
+    drift: DriftWatch
     metrics: Metrics
 
 
@@ -221,6 +223,7 @@ class Pipeline:
             return self._analysed(events, answers)
 
     def _analysed(self, events: Sequence[Event], answers: Sequence[Answer]) -> list[AnalysedEvent]:
+        self._parts.drift.add(a for a in answers if isinstance(a, Classification))
         analysed = []
         for event, answer in zip(events, answers, strict=True):
             if isinstance(answer, Exception):

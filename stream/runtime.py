@@ -22,6 +22,7 @@ from stream.analysis import Analysis
 from stream.app import attach_sources, gather_fetches
 from stream.clients import make_elasticsearch, make_redis
 from stream.dead_letters import DeadLetterWriter
+from stream.drift import MINUTE_SECONDS, DriftWatch
 from stream.elastic import ElasticSink
 from stream.health import HealthServer
 from stream.metrics import Metrics
@@ -49,6 +50,7 @@ class Runtime(Service):
         sources: Sequence[Source],
         classifier: Classifier,
         analysis: Analysis,
+        minute_seconds: float = MINUTE_SECONDS,
     ) -> None:
         super().__init__()
         self._app = app
@@ -60,6 +62,9 @@ class Runtime(Service):
         self._redis: Redis = make_redis(settings)
         self._elasticsearch: AsyncElasticsearch = make_elasticsearch(settings)
         self._dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
+        self._drift = DriftWatch(
+            classifier, self._elasticsearch, self._metrics, settings.prefix, minute_seconds
+        )
         parts = Parts(
             classifier=classifier,
             analysis=analysis,
@@ -68,6 +73,7 @@ class Runtime(Service):
             ),
             documents=ElasticSink(self._elasticsearch, self._retried("elasticsearch")),
             dead_letters=self._dead_letters,
+            drift=self._drift,
             metrics=self._metrics,
         )
         self._pipeline = Pipeline(settings, parts, self._crash_app)
@@ -161,6 +167,14 @@ class Runtime(Service):
             rate = (self._pipeline.submitted - before) / WATCH_SECONDS
             before = self._pipeline.submitted
             gather_fetches(self._app, rate >= MANY_A_SECOND and not self._pipeline.is_behind)
+
+    @Service.task
+    async def _watch_drift(self) -> None:
+        """Compare the last hour's answers with the model's reference, every minute."""
+        while not self.should_stop:
+            await self.sleep(self._drift.seconds_left)
+            if not self.should_stop:
+                await self._drift.report()
 
     @Service.task
     async def _watch_coordinator(self) -> None:

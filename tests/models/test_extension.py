@@ -142,6 +142,8 @@ def test_the_bundle_says_where_it_comes_from(parent: Path, own: Path, folder: Pa
     assert {**after.tasks, OWN: None} == {**before.tasks, OWN: None}
     assert after.data_fingerprint == before.data_fingerprint
     assert {**after.metrics, OWN: None} == {**before.metrics, OWN: None}
+    assert {**after.reference, OWN: None} == {**before.reference, OWN: None}
+    assert after.reference[OWN].labels.keys() == {"high", "low"}
     assert json.loads((own / "probes.jsonl").read_bytes().splitlines()[-1])["answers"].keys() == {
         INTENT,
         EMOTION,
@@ -294,6 +296,8 @@ def test_additions_add_up(own: Path, grown: Path) -> None:
         ["medium", "none"],
     ]
     assert after.tasks[OWN].temperatures == before.tasks[OWN].temperatures
+    assert after.reference[OWN].labels.keys() == {"high", "low", "medium", "none"}
+    assert after.reference[OWN].texts > before.reference[OWN].texts
     assert after.tasks[OWN].plain_from >= before.tasks[OWN].plain_from
 
 

@@ -1,5 +1,6 @@
 """`train` on a small encoder and sets of our own."""
 
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from models.bundle import Manifest
 from models.classifier import Classifier
-from models.data import DataError
+from models.data import DataError, Split, load_examples, of_task
 from models.training import train
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
@@ -36,6 +37,24 @@ def test_the_manifest_says_how_it_was_made(bundle: Path) -> None:
     assert set(manifest.metrics["news.sentiment"]) == {"sentfin", "twitter_fin_sentiment"}
     assert manifest.metrics["news.sentiment"]["twitter_fin_sentiment"]["accuracy"] > 0.6
     assert manifest.agreement["news.topic"]["agreement"] > 0.8
+
+
+def test_the_manifest_says_how_answers_are_spread(bundle: Path, data: Path) -> None:
+    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
+    assert manifest.reference.keys() == manifest.tasks.keys()
+    held_out = of_task(load_examples(data), "news.topic", Split.CALIBRATION, Split.TEST)
+    classifier = Classifier.load(bundle)
+    answers = classifier.classify([e.text for e in held_out], [Kind.NEWS] * len(held_out))
+    labels = Counter(answer.predictions["news.topic"].label for answer in answers)
+    topics = manifest.reference["news.topic"]
+    assert topics.texts == len(held_out) > 20
+    assert topics.labels == pytest.approx(
+        {label: count / len(held_out) for label, count in labels.items()}, abs=1e-6
+    )
+    for reference in manifest.reference.values():
+        assert sum(reference.labels.values()) == pytest.approx(1, abs=1e-4)
+        assert sum(reference.confidence) == pytest.approx(1, abs=1e-4)
+    assert manifest.reference["message.intent"].abstained > 0
 
 
 def test_the_same_seed_makes_the_same_bundle(

@@ -43,6 +43,7 @@ def documents(now: str) -> dict[str, dict[str, Any]]:
         "financial-news": shared | news,
         "customer-messages": shared | message | {"tasks": [own]},
         "alerts": alert | {"raised_at": now},
+        "drift": {"at": now, "task": "news.topic", "labels": [{"label": "macro", "texts": 3}]},
     }
 
 

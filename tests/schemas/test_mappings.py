@@ -66,7 +66,22 @@ def documents() -> dict[str, dict[str, Any]]:
         "human": {"sentiment": "negative", "topic": "macro", "intent": "other", "emotion": "joy"},
     }
     records = {stream: {**content, **later} for stream, content in written.items()}
-    return {**records, "alerts": alert().as_dict()}
+    drift = {
+        "at": "2026-11-22T06:10:00Z",
+        "worker": "host/1",
+        "task": "message.intent",
+        "model_version": "0123456789ab",
+        "texts": 4,
+        "labels": [{"label": "other", "texts": 3, "share": 0.75, "reference": 0.1}],
+        "confidence_mean": 0.8,
+        "abstained": 0.75,
+        "unknown_tokens": 0.01,
+        "psi_labels": 0.3,
+        "psi_confidence": 0.2,
+        "feedback": 2,
+        "disagreement": 0.5,
+    }
+    return {**records, "alerts": alert().as_dict(), "drift": drift}
 
 
 def unmapped(content: dict[str, Any], properties: dict[str, Any], path: str = "") -> list[str]:
@@ -84,7 +99,7 @@ def unmapped(content: dict[str, Any], properties: dict[str, Any], path: str = ""
     return missing
 
 
-@pytest.mark.parametrize("base", ["financial-news", "customer-messages", "alerts"])
+@pytest.mark.parametrize("base", PROPERTIES)
 def test_every_field_of_a_document_is_mapped(base: str) -> None:
     assert unmapped(documents()[base], PROPERTIES[base]) == []
 
@@ -121,7 +136,7 @@ def strict(mapping: dict[str, Any]) -> bool:
 
 def test_templates() -> None:
     templates = index_templates("ns-")
-    assert [*templates] == ["ns-financial-news", "ns-customer-messages", "ns-alerts"]
+    assert [*templates] == ["ns-financial-news", "ns-customer-messages", "ns-alerts", "ns-drift"]
     for name, body in templates.items():
         template = body["template"]
         assert template["aliases"] == {name: {}}

@@ -14,6 +14,7 @@ from stream import pipeline as pipelines
 from stream.alert_store import AlertStore
 from stream.analysis import Analysis
 from stream.dead_letters import DeadLetterWriter
+from stream.drift import DriftWatch
 from stream.elastic import ElasticSink
 from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
@@ -39,8 +40,9 @@ async def test_resolutions_do_not_pile_up_while_elasticsearch_is_away(
     metrics = Metrics()
     taxonomy = load_taxonomy()
     crashes: list[BaseException] = []
+    classifier = Classifier.load(threads=1)
     parts = Parts(
-        classifier=Classifier.load(threads=1),
+        classifier=classifier,
         analysis=Analysis(
             RiskModel.load(None, taxonomy),
             RuleBook.load(None, taxonomy),
@@ -51,6 +53,7 @@ async def test_resolutions_do_not_pile_up_while_elasticsearch_is_away(
         alerts=store,
         documents=ElasticSink(away, metrics.sink_retries.labels("elasticsearch").inc),
         dead_letters=DeadLetterWriter(settings, lambda: None),
+        drift=DriftWatch(classifier, away, metrics, settings.prefix),
         metrics=metrics,
     )
     pipeline = Pipeline(settings, parts, crashes.append)

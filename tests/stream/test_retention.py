@@ -74,7 +74,7 @@ async def months(client: AsyncElasticsearch, settings: Settings) -> list[str]:
     await install_templates(client, settings.prefix)
     names = [
         f"{settings.prefix}{base}-{month}"
-        for base in ("financial-news", MESSAGES, "alerts")
+        for base in ("financial-news", MESSAGES, "alerts", "drift")
         for month in ("2025.12", "2026.09", "2026.10", "2026.11")
     ]
     for name in names:
