@@ -1,13 +1,14 @@
 """A model bundle: one folder with everything a worker needs to serve, sealed by hashes.
 
-    manifest.json       format, encoder, tasks with labels and temperatures, metrics, file hashes
-    stage-1.onnx, ...   the int8 graphs: a run of layers each, with one output of logits a head
-    tokenizer.json      of the encoder without links, as Hugging Face tokenizers writes it
-    taxonomy.yaml       the tasks and labels that it was trained on
-    heads.safetensors   the heads as float32, for training to go on from
-    encoder.safetensors all weights but the word vectors as float16, for training and for GPUs
-    ngrams.safetensors  what word n-grams say beside the encoder (see `ngrams`)
-    probes.jsonl        texts with their answers, to be checked again on the machine that serves
+    manifest.json           format, encoder, tasks with labels and temperatures, metrics, hashes
+    stage-1.onnx, ...       the int8 graphs: a run of layers each, with one output of logits a head
+    tokenizer.json          of the encoder without links, as Hugging Face tokenizers writes it
+    taxonomy.yaml           the tasks and labels that it was trained on
+    ngrams.safetensors      what word n-grams say beside the encoder (see `ngrams`)
+    heads.safetensors       the heads as float32, for training to go on from
+    encoder.safetensors     all weights but the word vectors as float16, for training and for GPUs
+    statistics.safetensors  where the vectors of training texts lay (see `statistics`)
+    probes.jsonl            texts with their answers, asked again on the machine that serves
 
 The version is the hash of the manifest, which holds the hash of every other file: a bundle cannot
 change without changing its name.
@@ -33,7 +34,7 @@ SHIPPED_BUNDLE = Path(__file__).with_name("bundle")
 MANIFEST, TOKENIZER, PROBES = "manifest.json", "tokenizer.json", "probes.jsonl"
 TAXONOMY = "taxonomy.yaml"
 HEADS, WEIGHTS = "heads.safetensors", "encoder.safetensors"
-NGRAMS = "ngrams.safetensors"
+NGRAMS, STATISTICS = "ngrams.safetensors", "statistics.safetensors"
 
 
 class EncoderEntry(BaseModel):
@@ -186,7 +187,7 @@ def graph_files(stages: int) -> list[str]:
 
 def files(stages: int) -> list[str]:
     """Every file of a bundle but the manifest."""
-    return [*graph_files(stages), TOKENIZER, TAXONOMY, HEADS, WEIGHTS, NGRAMS, PROBES]
+    return [*graph_files(stages), TOKENIZER, TAXONOMY, HEADS, WEIGHTS, NGRAMS, STATISTICS, PROBES]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

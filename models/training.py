@@ -39,6 +39,7 @@ from models.ngrams import NgramTable, fit_ngrams, fit_share, write_ngrams
 from models.probes import write_probes
 from models.quantization import Range
 from models.recipe import Recipe, load_recipe, stages
+from models.statistics import ClassStatistics, write_statistics
 from models.tokenizer import WindowTokenizer
 from models.tracking import log_bundle, tracked
 from models.vectors import Vectors, read_vectors
@@ -88,12 +89,13 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class FittedTask:
-    """The heads of one task, one a stage, cooled by their temperatures; their entry; and what the
-    n-grams say of the task, if anything."""
+    """One task. heads: one a stage, cooled by their temperatures. ngrams: what they say of it, if
+    anything. statistics: where its training texts' vectors lie, one a stage."""
 
     heads: list[Head]
     entry: HeadEntry
     ngrams: NgramTable | None
+    statistics: list[ClassStatistics]
 
 
 class BundleTrainer:
@@ -186,7 +188,7 @@ class BundleTrainer:
         texts = {split: of_task(examples, name, split) for split in Split}
         table = self._ngrams(name, texts[Split.TRAIN])
         beside = {split: self._beside(table, name, texts[split]) for split in BEYOND_TRAINING}
-        heads, temperatures, shares, answers = [], [], [], []
+        heads, temperatures, shares, answers, statistics = [], [], [], [], []
         for stage in range(len(self.stages)):
             parts = {split: _head_data(own, labels, vectors, stage) for split, own in texts.items()}
             head = fit_head(
@@ -200,6 +202,8 @@ class BundleTrainer:
             temperature, share = _calibrated(
                 head, parts[Split.CALIBRATION], beside[Split.CALIBRATION] if table else None
             )
+            train = parts[Split.TRAIN]
+            statistics.append(ClassStatistics.of(train.vectors, train.targets, len(labels)))
             heads.append(cooled(head, temperature))
             temperatures.append(temperature)
             shares.append(share)
@@ -217,7 +221,7 @@ class BundleTrainer:
             plain_from=plain_answers(answers, self.recipe.exit_loss),
             ngram_shares=tuple(shares) if table else (),
         )
-        return FittedTask(heads, entry, table)
+        return FittedTask(heads, entry, table, statistics)
 
     def _ngrams(self, name: str, examples: Sequence[Example]) -> NgramTable | None:
         # Which words are a company's the n-grams do not know.
@@ -267,6 +271,8 @@ class BundleTrainer:
         save_file(weights, folder / bundles.WEIGHTS)
         tables = {name: task.ngrams for name, task in fitted.items() if task.ngrams}
         write_ngrams(folder / bundles.NGRAMS, tables)
+        statistics = {name: task.statistics for name, task in fitted.items()}
+        write_statistics(folder / bundles.STATISTICS, statistics)
         for name in (bundles.HEADS, bundles.WEIGHTS):
             (folder / name).chmod(0o644)  # safetensors gives it to its owner alone
         (folder / bundles.PROBES).write_bytes(b"")
