@@ -68,9 +68,12 @@ class NewsRecord(Received):
     @property
     def text(self) -> str:
         """What the model reads: the headline, then a blank line and the body if there is one."""
-        if not self.body or self.body.isspace():
-            return self.headline
-        return f"{self.headline}\n\n{self.body}"
+        return news_text(self.headline, self.body)
+
+
+def news_text(headline: str, body: str | None) -> str:
+    """The headline, then a blank line and the body if there is one."""
+    return headline if not body or body.isspace() else f"{headline}\n\n{body}"
 
 
 class MessageRecord(Received):

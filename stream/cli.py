@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import BellwetherError, ConfigurationError
-from stream import cli_alerts, cli_dead_letters, cli_explain, cli_models, cli_retention
+from stream import cli_alerts, cli_dead_letters, cli_explain, cli_label, cli_models, cli_retention
 from stream.cli_base import (
     DONE,
     FAILED,
@@ -209,5 +209,6 @@ app.command()(cli_models.classify)
 app.command()(cli_models.train)
 app.command()(cli_models.evaluate)
 app.command()(cli_explain.explain)
+app.command()(cli_label.label)
 app.command()(cli_retention.prune)
 app.command()(cli_retention.forget)

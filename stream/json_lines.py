@@ -72,7 +72,7 @@ class LineFile:
             yield Line(number + 1, rest.rstrip(b"\r"))
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        read = _in_thread if self._waits else _at_once
+        read = in_thread if self._waits else _at_once
         try:
             while chunk := await read(lambda: self._file.read(CHUNK_BYTES)):
                 self._read_bytes += len(chunk)
@@ -118,7 +118,7 @@ async def _at_once(read: Callable[[], bytes]) -> bytes:
     return read()
 
 
-async def _in_thread(read: Callable[[], bytes]) -> bytes:
+async def in_thread(read: Callable[[], bytes]) -> bytes:
     """Read where nobody knows when there will be something, without stopping the loop.
 
     The thread is a daemon: a read that never ends must not keep the program from ending.

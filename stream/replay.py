@@ -107,7 +107,7 @@ async def _replay(
         )
     shift = await shift_to_now(packer, lines) if order.shift_to_now else NO_SHIFT
     async with confirmed_producer(settings, limit) as producer:
-        sender = _Sender(producer, topic)
+        sender = Sender(producer, topic)
         started = time.monotonic()
         try:
             await _send_all(sender, packer, lines, shift, _Pace(order.speed), report)
@@ -122,7 +122,7 @@ async def _replay(
 
 
 async def _send_all(
-    sender: "_Sender",
+    sender: "Sender",
     packer: Packer,
     lines: LineFile,
     shift: timedelta,
@@ -171,7 +171,7 @@ class _Pace:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-class _Sender:
+class Sender:
     """Sends parcels and counts the brokers' confirmations."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:

@@ -36,6 +36,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "explain",
+    "label",
     "prune",
     "forget",
     "dead-letters",
