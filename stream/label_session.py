@@ -115,15 +115,17 @@ class LabelSession:
         self._again.append(choice)
 
     def _feedback(self, choice: Choice, label: str | None) -> FeedbackRecord:
-        return FeedbackRecord(
-            id=str(uuid4()),
-            event_id=choice.candidate.event_id,
-            stream=self._task.kind.stream,
-            task=self._task.name,
-            label=label,
-            annotator=self._annotator,
-            given_at=datetime.now(UTC),
-            selection=choice.selection,
+        return FeedbackRecord.model_validate(
+            {
+                "id": str(uuid4()),
+                "event_id": choice.candidate.event_id,
+                "stream": self._task.kind.stream,
+                "task": self._task.name,
+                "label": label,
+                "annotator": self._annotator,
+                "given_at": datetime.now(UTC),
+                "selection": choice.selection,
+            }
         )
 
     async def _asked(self, choice: Choice) -> Command | str:
