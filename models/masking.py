@@ -22,7 +22,12 @@ CARD, IBAN, EMAIL, PHONE, NAME = "[card]", "[iban]", "[email]", "[phone]", "[nam
 _GAP = r"[ .\-\u00a0\u2009\u202f\u2010-\u2015]"
 _DIGIT_RUN = re.compile(rf"(?<![0-9])[0-9](?:{_GAP}?[0-9]){{12,255}}(?![0-9])")
 _CARD_DIGITS = range(19, 12, -1)  # ISO/IEC 7812
-_CARD_FIRST = "23456"
+# How the numbers of the large networks begin, and how long they are: Visa, American Express,
+# Mastercard, Diners, JCB, Discover, UnionPay, Maestro.
+_CARD = re.compile(
+    "4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})|3[47][0-9]{13}|5[1-5][0-9]{14}|2[2-7][0-9]{14}"
+    "|3[0689][0-9]{12}|35[0-9]{14}|6[0-9]{15,18}|5[06-9][0-9]{14}"
+)
 
 _IBAN_RUN = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}[0-9]{{2}}(?:{_GAP}?[A-Za-z0-9]){{11,40}}")
 _IBAN_LENGTHS = range(34, 14, -1)  # ISO 13616
@@ -75,12 +80,12 @@ def _emails(text: str) -> Iterator[Span]:
 
 
 def _cards(text: str) -> Iterator[Span]:
-    """Groups of digits that begin as cards do and pass Luhn's check, also with others beside."""
+    """Groups of digits that are built as cards and pass Luhn's check, also with others beside."""
     return _checked(text, _DIGIT_RUN, _CARD_DIGITS, _is_card)
 
 
 def _is_card(number: str) -> bool:
-    return number[0] in _CARD_FIRST and number.isdigit() and luhn.is_valid(number)
+    return bool(_CARD.fullmatch(number)) and luhn.is_valid(number)
 
 
 def _ibans(text: str) -> Iterator[Span]:

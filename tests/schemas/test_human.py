@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.human import MAX_HUMAN_LABELS, HumanLabel
@@ -85,6 +85,7 @@ LABELS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(LABELS, unique_by=lambda label: label.given_at), st.randoms(), st.data())
 def test_order_and_repetition_change_nothing(labels: Any, random: Any, data: st.DataObject) -> None:
     again = [*labels, *(data.draw(st.lists(st.sampled_from(labels))) if labels else [])]
