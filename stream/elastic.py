@@ -69,6 +69,7 @@ class ElasticSink:
     """Writes documents by bulk updates. `on_retry` is called for each attempt repeated.
 
     Not for concurrent calls where two of them may hold the same id: their order would be open.
+    Only a write that replaces a version may run beside others.
     """
 
     def __init__(self, client: AsyncElasticsearch, on_retry: Callable[[], None]) -> None:

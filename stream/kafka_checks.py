@@ -17,6 +17,7 @@ from stream.findings import Report, counted
 from stream.settings import Settings
 from stream.topics import TopicPlan, plans
 
+FEEDBACK = "feedback"
 PRODUCE = 0
 # Kafka does not tell its version, but each release raised the version of its produce request.
 _RELEASES = {9: "2.8", 10: "3.7", 11: "3.8", 12: "4.0", 13: "4.1"}
@@ -128,7 +129,7 @@ async def _check_group(
     settings: Settings,
     report: Report,
 ) -> None:
-    sources = {source.topic for source in load_sources(settings.sources)}
+    sources = {FEEDBACK, *(source.topic for source in load_sources(settings.sources))}
     read = [settings.topic(plan.name) for plan in present if plan.name in sources]
     partitions = [
         TopicPartition(name, partition["partition"])
@@ -144,7 +145,8 @@ async def _check_group(
             "try again in a moment, or permit Describe on the group",
         )
         return
-    _report_group(members, behind, len(partitions), report)
+    shared = [part for part in partitions if part.topic != settings.topic(FEEDBACK)]
+    _report_group(members, behind, len(shared), report)
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
