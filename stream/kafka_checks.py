@@ -15,9 +15,8 @@ from stream.brokers import broker_admin, topic_configs
 from stream.clients import kafka_options
 from stream.findings import Report, counted
 from stream.settings import Settings
-from stream.topics import TopicPlan, plans
+from stream.topics import FEEDBACK, TopicPlan, plans
 
-FEEDBACK = "feedback"
 PRODUCE = 0
 # Kafka does not tell its version, but each release raised the version of its produce request.
 _RELEASES = {9: "2.8", 10: "3.7", 11: "3.8", 12: "4.0", 13: "4.1"}

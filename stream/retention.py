@@ -25,8 +25,8 @@ from stream.indices import month_of, monthly_indices
 from stream.redis_session import redis_session
 from stream.settings import Settings
 from stream.topic_reader import read_topic
+from stream.topics import LABELS
 
-LABELS = "labels"
 _PAGE = 1_000
 _TOMBSTONE_BYTES = 16 * 1024  # a key of four quoted names
 _GONE = 404

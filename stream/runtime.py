@@ -31,7 +31,7 @@ from stream.pipeline import Parts, Pipeline
 from stream.retry import pauses
 from stream.settings import Settings
 from stream.topic_writer import TopicWriter
-from stream.topics import initialise
+from stream.topics import FEEDBACK, LABELS, initialise
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ PROBE_SECONDS = 2.0
 MANY_A_SECOND = 25
 ANSWER_SECONDS = 5.0
 DAY_SECONDS = 24 * 3600
-FEEDBACK, LABELS = "feedback", "labels"
 LABEL_BYTES = 4 * 1024 * 1024  # what the topic takes
 # More than Faust fetches at once: the desk takes feedback as it comes, so there are never as many.
 FEEDBACK_BUFFERED = 4_096
