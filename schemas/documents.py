@@ -1,31 +1,41 @@
 """What is written to Elasticsearch: documents of records and alerts, and where each goes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.alerts import Alert, Status
 from schemas.mappings import ALERTS
 from schemas.mappings import index_templates as index_templates
 from schemas.predictions import Classification, Prediction, sentiment_of_emotion
-from schemas.records import Kind, MessageRecord, NewsRecord, Record
-from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Taxonomy
+from schemas.records import Kind, MessageRecord, NewsRecord, Record, news_text
+from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Task, Taxonomy
 from schemas.times import format_milliseconds, format_rfc3339
 
 TRUNCATED, LANGUAGE = "truncated", "language"
 _DIGITS = 6  # of a probability: more is noise, and bytes
 
 
+class Version(NamedTuple):
+    """Which state of a document it is, by Elasticsearch's own numbers."""
+
+    seq_no: int
+    primary_term: int
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """One bulk `update`. With `upsert`, a document that is not there yet becomes that, and one
-    that is there gets `doc` merged; without, `doc` serves as both (doc_as_upsert)."""
+    that is there gets `doc` merged; without, `doc` serves as both (doc_as_upsert).
+
+    With `replaces`, `doc` becomes the whole document, if that still has this version."""
 
     index: str
     id: str
     doc: dict[str, Any]
     upsert: dict[str, Any] | None = None
+    replaces: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +159,21 @@ def _answer(prediction: Prediction) -> dict[str, Any]:
 def _sentiment(prediction: Prediction) -> dict[str, Any]:
     value = prediction.probability("positive") - prediction.probability("negative")
     return {**_answer(prediction), "value": round(value, _DIGITS)}
+
+
+def text_of(document: Mapping[str, Any], kind: Kind) -> str:
+    """What the model read of the record that a document was made of."""
+    if kind is Kind.MESSAGE:
+        return str(document["text"])
+    return news_text(document["headline"], document.get("body"))
+
+
+def answer_of(document: Mapping[str, Any], task: Task) -> Mapping[str, Any] | None:
+    """The model's answer on a document, with `label` and `confidence`; None where it has none."""
+    if task.built_in:
+        return document.get(task.field)
+    own = document.get("tasks", ())
+    return next((answer for answer in own if answer["task"] == task.name), None)
 
 
 def alert_write(alert: Alert, prefix: str) -> Write:

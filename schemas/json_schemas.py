@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from schemas.alerts import Alert
+from schemas.labels import LabelRecord
 from schemas.records import FeedbackRecord, MessageRecord, NewsRecord
 
 FOLDER = Path(__file__).with_name("json")
@@ -21,6 +22,7 @@ _WRITTEN: dict[str, tuple[type[BaseModel], Literal["validation", "serialization"
     "financial-news": (NewsRecord, "validation"),
     "customer-messages": (MessageRecord, "validation"),
     "feedback": (FeedbackRecord, "validation"),
+    "labels": (LabelRecord, "serialization"),
     "alert": (Alert, "serialization"),
 }
 

@@ -79,6 +79,8 @@ def _analysis() -> Properties:
         "classified_at": _DATE,
         "origin": _object(topic=_keyword(), partition=_INTEGER, offset=_LONG),
         "human": _object(**{name: _keyword() for name in labels}),
+        # What `human` is made of; nobody searches in it.
+        "human_labels": {"type": "object", "enabled": False},
     }
 
 

@@ -42,6 +42,11 @@ class Channel(StrEnum):
     OTHER = "other"
 
 
+def news_text(headline: str, body: str | None) -> str:
+    """The text of a piece of news: the headline, a blank line and the body if there is one."""
+    return f"{headline}\n\n{body}" if body and not body.isspace() else headline
+
+
 class Received(BaseModel):
     # Strict: the text "1" is not the number 1, nor the other way round.
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -67,13 +72,8 @@ class NewsRecord(Received):
 
     @property
     def text(self) -> str:
-        """What the model reads: the headline, then a blank line and the body if there is one."""
+        """What the model reads."""
         return news_text(self.headline, self.body)
-
-
-def news_text(headline: str, body: str | None) -> str:
-    """The headline, then a blank line and the body if there is one."""
-    return headline if not body or body.isspace() else f"{headline}\n\n{body}"
 
 
 class MessageRecord(Received):

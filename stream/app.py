@@ -4,12 +4,13 @@ How Faust is used, and why, stands in ops/decisions.md: agents only pump raw byt
 acknowledges in order, and a watchdog keeps the group coordinator from falling asleep.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import faust
-from faust.types import EventT, StreamT
+from faust.types import TP, EventT, StreamT
 
 from schemas.sources import Source
 from stream.clients import kafka_ssl_context, secret, uses_sasl
@@ -67,39 +68,55 @@ def attach_sources(
     app: faust.App,
     sources: Sequence[Source],
     settings: Settings,
-    submit: Callable[[Incoming], Awaitable[None]],
+    submit: Callable[[Source, Incoming], Awaitable[None]],
 ) -> None:
     """Give each source an agent that pumps its records into `submit`."""
     for source in sources:
-        topic = app.topic(
-            settings.topic(source.topic),
-            key_type=bytes,
-            value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-        )
-        app.agent(topic, name=f"pump-{source.topic}")(_pump(app, source, submit))
+        attach(app, settings.topic(source.topic), f"pump-{source.topic}", partial(submit, source))
+
+
+def attach(
+    app: faust.App,
+    topic: str,
+    name: str,
+    submit: Callable[[Incoming], Awaitable[None]],
+    *,
+    buffered: int | None = None,
+) -> None:
+    """Give a topic, by its full name, an agent that pumps its records into `submit`.
+
+    Of `buffered` records (None: the application's own number) that nobody has taken yet, Faust
+    stops handing out records of all topics.
+    """
+    channel = app.topic(
+        topic,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        maxsize=buffered,
+    )
+    app.agent(channel, name=name)(_pump(app, submit))
 
 
 def _pump(
-    app: faust.App, source: Source, submit: Callable[[Incoming], Awaitable[None]]
+    app: faust.App, submit: Callable[[Incoming], Awaitable[None]]
 ) -> Callable[[StreamT[bytes]], Awaitable[None]]:
     async def pump(stream: StreamT[bytes]) -> None:
         # An exception that leaves an agent stalls its partitions or loses records: a bug ends
         # the worker instead, which starts again from the committed offsets.
         try:
             async for event in stream.noack().events():  # type: ignore[attr-defined]
-                await submit(_incoming(event, source))
+                await submit(_incoming(event))
         except Exception as error:
             await app.crash(error)
 
     return pump
 
 
-def _incoming(event: EventT[bytes], source: Source) -> Incoming:
+def _incoming(event: EventT[bytes]) -> Incoming:
     message = event.message
     return Incoming(
-        source=source,
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
@@ -109,6 +126,16 @@ def _incoming(event: EventT[bytes], source: Source) -> Incoming:
         received_at=datetime.fromtimestamp(message.timestamp, UTC),
         acknowledge=event.ack,
     )
+
+
+def hold_back(app: faust.App, partitions: Iterable[TP], held: bool) -> None:
+    """Fetch no more of these partitions for now, or fetch again; the others are not concerned.
+
+    What has been fetched already still comes: Faust would lose it with `pause_partitions`.
+    """
+    consumer: Any = app.consumer
+    for partition in partitions:
+        (consumer.on_buffer_full if held else consumer.on_buffer_drop)(partition)
 
 
 def gather_fetches(app: faust.App, gathered: bool) -> None:

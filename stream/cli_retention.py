@@ -60,8 +60,9 @@ def forget(
 ) -> None:
     """Remove a customer's messages, the alerts they raised, and the labels of their texts.
 
-    Out of reach are the topics, which Kafka keeps for their retention: records and dead letters of
-    the customer vanish from there by themselves. May be repeated, also after an interruption.
+    Labels are erased by a tombstone each, for every message that is in the index. Out of reach are
+    the topics that Kafka keeps for their retention: records, feedback and dead letters of the
+    customer vanish from there by themselves. May be repeated, also after an interruption.
 
     \b
     Examples:

@@ -30,6 +30,7 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_SECONDS = 30
 CONFLICT_RETRIES = 3
 _COMPLAINT_SECONDS = 10
+_CONFLICT = 409
 _ANSWER_FIELDS = "items.*.status,items.*.error.type,items.*.error.reason"
 
 logger = logging.getLogger(__name__)
@@ -38,10 +39,15 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A write that can never succeed. `position` is its place in the call, `message` is for a
-    person and holds no text of the document."""
+    person and holds no text of the document. In a `conflict` the document to be replaced is of
+    another version by now: read it again."""
 
     position: int
     message: str
+    conflict: bool = False
+
+
+Rejections = dict[int, Rejection]  # by position
 
 
 @dataclass(slots=True)
@@ -52,6 +58,7 @@ class _Item:
     index: str
     id: str
     lines: bytes
+    replaces: bool
 
     @property
     def key(self) -> tuple[str, str]:
@@ -62,6 +69,7 @@ class ElasticSink:
     """Writes documents by bulk updates. `on_retry` is called for each attempt repeated.
 
     Not for concurrent calls where two of them may hold the same id: their order would be open.
+    Only a write that replaces a version may run beside others.
     """
 
     def __init__(self, client: AsyncElasticsearch, on_retry: Callable[[], None]) -> None:
@@ -77,12 +85,12 @@ class ElasticSink:
         Waits for as long as it takes and may be cancelled at any point; repeating a call, or a
         part of it, changes nothing that is stored.
         """
-        rejected: dict[int, str] = {}
+        rejected: Rejections = {}
         for items in _requests(_encoded(writes, rejected)):
             await self._settle(items, rejected)
-        return [Rejection(position, rejected[position]) for position in sorted(rejected)]
+        return [rejected[position] for position in sorted(rejected)]
 
-    async def _settle(self, items: list[_Item], rejected: dict[int, str]) -> None:
+    async def _settle(self, items: list[_Item], rejected: Rejections) -> None:
         waits = pauses()
         while items:
             if await anext(waits) > 0:
@@ -93,7 +101,7 @@ class ElasticSink:
                 await anext(waits)
             items = _still_to_send(items, unsettled, rejected)
 
-    async def _attempt(self, items: list[_Item], rejected: dict[int, str]) -> list[_Item]:
+    async def _attempt(self, items: list[_Item], rejected: Rejections) -> list[_Item]:
         """Send once; return what is neither stored nor rejected."""
         try:
             failures = await self._send(items)
@@ -120,7 +128,7 @@ class ElasticSink:
         ]
 
     async def _sort(
-        self, failures: Sequence[tuple[_Item, Failure]], rejected: dict[int, str]
+        self, failures: Sequence[tuple[_Item, Failure]], rejected: Rejections
     ) -> list[_Item]:
         """Reject what is a document's own fault; return the rest."""
         blamed = {item.index for item, failure in failures if failure.blames_document}
@@ -128,7 +136,9 @@ class ElasticSink:
         unsettled = []
         for item, failure in failures:
             if failure.blames_document and item.index in standing:
-                rejected[item.position] = failure.for_dead_letter()
+                _reject(item, failure, rejected)
+            elif failure.status == _CONFLICT and item.replaces:
+                rejected[item.position] = Rejection(item.position, "it has changed", conflict=True)
             else:
                 unsettled.append((item, failure))
         if unsettled:
@@ -152,7 +162,7 @@ class ElasticSink:
             return ()
         return list(response.body)
 
-    async def _halve(self, items: list[_Item], rejected: dict[int, str]) -> list[_Item]:
+    async def _halve(self, items: list[_Item], rejected: Rejections) -> list[_Item]:
         """A request was refused as a whole: find the culprit, pass the others."""
         if len(items) == 1:
             return await self._judge(items[0], rejected)
@@ -162,7 +172,7 @@ class ElasticSink:
             *await self._attempt(items[middle:], rejected),
         ]
 
-    async def _judge(self, suspect: _Item, rejected: dict[int, str]) -> list[_Item]:
+    async def _judge(self, suspect: _Item, rejected: Rejections) -> list[_Item]:
         """Reject a document that is refused by a server that takes others; else return it.
 
         It is sent once more after the proof, since a server or proxy that refused all may have
@@ -176,7 +186,7 @@ class ElasticSink:
         except ApiError as error:
             if not refuses_whole(error):
                 return [suspect]
-            rejected[suspect.position] = Failure.of_request(error).for_dead_letter()
+            _reject(suspect, Failure.of_request(error), rejected)
             return []
         except TransportError:
             return [suspect]
@@ -201,21 +211,43 @@ class ElasticSink:
             )
 
 
-def _encoded(writes: Iterable[Write], rejected: dict[int, str]) -> Iterator[_Item]:
+def _reject(item: _Item, failure: Failure, rejected: Rejections) -> None:
+    rejected[item.position] = Rejection(item.position, failure.for_dead_letter())
+
+
+def _encoded(writes: Iterable[Write], rejected: Rejections) -> Iterator[_Item]:
     """The writes as lines; one that is no JSON is rejected here."""
     for position, write in enumerate(writes):
-        action = {"_index": write.index, "_id": write.id, "retry_on_conflict": CONFLICT_RETRIES}
-        update: dict[str, Any] = {"doc": write.doc}
-        if write.upsert is None:
-            update["doc_as_upsert"] = True
-        else:
-            update["upsert"] = write.upsert
+        action, body = _replacement(write) if write.replaces else _update(write)
         try:
-            lines = _line({"update": action}) + _line(update)
+            lines = _line(action) + _line(body)
         except orjson.JSONEncodeError as error:
-            rejected[position] = f"the document cannot be written as JSON: {error}"
+            message = f"the document cannot be written as JSON: {error}"
+            rejected[position] = Rejection(position, message)
         else:
-            yield _Item(position, write.index, write.id, lines)
+            yield _Item(position, write.index, write.id, lines, write.replaces is not None)
+
+
+def _update(write: Write) -> tuple[dict[str, Any], dict[str, Any]]:
+    action = {"_index": write.index, "_id": write.id, "retry_on_conflict": CONFLICT_RETRIES}
+    update: dict[str, Any] = {"doc": write.doc}
+    if write.upsert is None:
+        update["doc_as_upsert"] = True
+    else:
+        update["upsert"] = write.upsert
+    return {"update": action}, update
+
+
+def _replacement(write: Write) -> tuple[dict[str, Any], dict[str, Any]]:
+    assert write.replaces is not None
+    seq_no, primary_term = write.replaces
+    action = {
+        "_index": write.index,
+        "_id": write.id,
+        "if_seq_no": seq_no,
+        "if_primary_term": primary_term,
+    }
+    return {"index": action}, write.doc
 
 
 def _line(value: dict[str, Any]) -> bytes:
@@ -240,7 +272,7 @@ def _requests(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 def _answers(body: Any) -> list[dict[str, Any]]:
     """The items of a bulk's answer; none where something else answered."""
     items = body.get("items") if isinstance(body, dict) else None
-    return [item.get("update", {}) for item in items or ()]
+    return [answer for item in items or () for answer in item.values()]
 
 
 def _still_to_send(

@@ -9,7 +9,6 @@ from schemas.dead_letters import DeadLetter
 from schemas.documents import Write
 from schemas.errors import Reason
 from schemas.records import Record
-from schemas.sources import Source
 from stream.alerts import Judged
 from stream.ledger import Ticket
 
@@ -18,7 +17,6 @@ from stream.ledger import Ticket
 class Incoming:
     """A record as the consumer got it; `topic` is the full name, `received_at` Kafka's stamp."""
 
-    source: Source
     topic: str
     partition: int
     offset: int

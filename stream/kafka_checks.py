@@ -15,7 +15,7 @@ from stream.brokers import broker_admin, topic_configs
 from stream.clients import kafka_options
 from stream.findings import Report, counted
 from stream.settings import Settings
-from stream.topics import TopicPlan, plans
+from stream.topics import FEEDBACK, TopicPlan, plans
 
 PRODUCE = 0
 # Kafka does not tell its version, but each release raised the version of its produce request.
@@ -128,7 +128,7 @@ async def _check_group(
     settings: Settings,
     report: Report,
 ) -> None:
-    sources = {source.topic for source in load_sources(settings.sources)}
+    sources = {FEEDBACK, *(source.topic for source in load_sources(settings.sources))}
     read = [settings.topic(plan.name) for plan in present if plan.name in sources]
     partitions = [
         TopicPartition(name, partition["partition"])
@@ -144,7 +144,8 @@ async def _check_group(
             "try again in a moment, or permit Describe on the group",
         )
         return
-    _report_group(members, behind, len(partitions), report)
+    shared = [part for part in partitions if part.topic != settings.topic(FEEDBACK)]
+    _report_group(members, behind, len(shared), report)
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str) -> int:

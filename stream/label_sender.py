@@ -14,8 +14,8 @@ from schemas.records import FeedbackRecord
 from schemas.taxonomy import Taxonomy
 from schemas.times import format_rfc3339
 from stream.brokers import confirmed_producer, partitions_of
+from stream.feedback_checks import check
 from stream.json_lines import open_lines
-from stream.labelling import check_label
 from stream.parcels import Parcel
 from stream.replay import LINES_PER_REPORT, Report, Sender, Tally
 from stream.settings import Settings
@@ -106,7 +106,7 @@ def read_label(line: bytes, taxonomy: Taxonomy, defaults: Mapping[str, str]) -> 
         own = {"id": str(identity), "given_at": format_rfc3339(now)}
         line = orjson.dumps({**own, **defaults, **fields})
     record = decode_feedback(line, now)
-    check_label(record, taxonomy)
+    check(record, taxonomy)
     return record
 
 

@@ -17,9 +17,9 @@ from typing import Literal
 
 from models.duplicates import cluster_keys, normalized
 from models.probes import margin
-from schemas.errors import ConfigurationError, Reason, RecordRejected
+from schemas.errors import ConfigurationError
 from schemas.predictions import Prediction
-from schemas.records import FeedbackRecord, Kind
+from schemas.records import Kind
 from schemas.taxonomy import SENTIMENT, Task, Taxonomy
 
 AUDIT: Literal["audit"] = "audit"
@@ -147,19 +147,3 @@ def chosen_task(taxonomy: Taxonomy, task: str | None, stream: str | None) -> Tas
     if stream not in {None, found.kind.stream}:
         raise ConfigurationError(f"the task {task} is of {found.kind.stream}, not of {stream}")
     return found
-
-
-def check_label(record: FeedbackRecord, taxonomy: Taxonomy) -> None:
-    """Raises RecordRejected: no such task, of the other stream, or no such label."""
-    task = taxonomy.tasks.get(record.task)
-    if task is None:
-        known = ", ".join(taxonomy.tasks)
-        raise _invalid(f"task: {record.task!r}, expected one of {known}")
-    if task.kind.stream != record.stream:
-        raise _invalid(f"stream: {record.stream}, expected {task.kind.stream} for {task.name}")
-    if record.label is not None and record.label not in task.labels:
-        raise _invalid(f"label: {record.label!r} is none of {task.name}")
-
-
-def _invalid(message: str) -> RecordRejected:
-    return RecordRejected(Reason.INVALID, message)

@@ -55,6 +55,10 @@ class Ledger:
         """Drop every lane: the partitions were revoked."""
         self._lanes.clear()
 
+    def __contains__(self, ticket: Ticket) -> bool:
+        """Whether the ticket's lane is still ours: it was not forgotten."""
+        return ticket.lane in self._lanes
+
     def __len__(self) -> int:
         """Records that are not acknowledged yet."""
         return sum(len(waiting) for waiting in self._lanes.values())

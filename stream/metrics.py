@@ -44,6 +44,10 @@ class Metrics:
         self.documents = counter("documents_total", "Documents confirmed", "index")
         self.dead_letters = counter("dead_letters_total", "Dead letters confirmed", "reason")
         self.alerts = counter("alerts_total", "Alerts raised", "rule")
+        self.feedback = counter("feedback_total", "Feedback stored as labels", "task")
+        self.disagreement = counter(
+            "feedback_disagreement_total", "Labels of texts that differ from the model's", "task"
+        )
         self.unknown_fields = counter("unknown_fields_total", "Fields that no schema names")
         self.sink_retries = counter("sink_retries_total", "Attempts repeated", "sink")
         self.in_flight = gauge("in_flight", "Records read and not yet in every sink")

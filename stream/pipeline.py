@@ -28,6 +28,7 @@ from schemas.decoding import decode
 from schemas.documents import alert_write, resolved_write
 from schemas.errors import Reason, RecordRejected
 from schemas.predictions import Classification
+from schemas.sources import Source
 from stream.alert_store import AlertStore
 from stream.alerts import Verdict
 from stream.analysis import Analysis
@@ -126,7 +127,7 @@ class Pipeline:
         """The partitions were revoked: acknowledge nothing of what is under way."""
         self._ledger.forget()
 
-    async def submit(self, incoming: Incoming) -> None:
+    async def submit(self, source: Source, incoming: Incoming) -> None:
         """Take a record; waits while too much is in flight. Never raises for a bad record."""
         self.submitted += 1
         await self._room.enter(incoming.size)
@@ -134,7 +135,7 @@ class Pipeline:
         ticket = self._ledger.open(lane, incoming.acknowledge)
         self._metrics.events.labels(incoming.topic).inc()
         try:
-            decoded = decode(incoming.value, incoming.source, incoming.received_at)
+            decoded = decode(incoming.value, source, incoming.received_at)
         except RecordRejected as rejection:
             self._reject(incoming, ticket, rejection.reason, str(rejection))
             return

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 from elasticsearch import AsyncElasticsearch
 
-from schemas.errors import BellwetherError
+from schemas.errors import BellwetherError, RecordRejected
+from schemas.labels import parse_label_key
 from schemas.mappings import ALERTS, PROPERTIES
 from schemas.records import Kind
 from stream.alert_store import AlertStore
@@ -25,8 +25,8 @@ from stream.indices import month_of, monthly_indices
 from stream.redis_session import redis_session
 from stream.settings import Settings
 from stream.topic_reader import read_topic
+from stream.topics import LABELS
 
-LABELS = "labels"
 _PAGE = 1_000
 _TOMBSTONE_BYTES = 16 * 1024  # a key of four quoted names
 _GONE = 404
@@ -73,10 +73,10 @@ async def forget(settings: Settings, customer_id: str) -> Forgotten:
     """Remove the messages of a customer, the alerts they raised, and the labels of their texts.
 
     The messages go last, since they tell which alerts and labels are the customer's: an
-    interrupted run is completed by the next. Out of reach are the source topics and the dead
-    letters, which Kafka keeps for their retention, messages that are under way at this moment, and
-    what a model has learnt. Raises ServerUnavailable, and BellwetherError where a server kept what
-    it was to delete.
+    interrupted run is completed by the next. Out of reach are the source topics, feedback and dead
+    letters, which Kafka keeps for their retention, messages that are under way at this moment,
+    labels of messages that were never indexed, and what a model has learnt. Raises
+    ServerUnavailable, and BellwetherError where a server kept what it was to delete.
     """
     async with _elasticsearch(settings) as client:
         messages = await _messages(client, settings.prefix, customer_id)
@@ -219,13 +219,12 @@ async def _erase_labels(settings: Settings, event_ids: set[str]) -> int:
 
 
 def _labels_one_of(key: bytes, event_ids: set[str]) -> bool:
-    """Whether a key, task/event_id/entity/annotator, each URL-quoted, is of one of the messages."""
-    parts = key.decode(errors="replace").split("/")
-    return (
-        len(parts) == 4
-        and unquote(parts[0]).startswith(f"{Kind.MESSAGE}.")
-        and unquote(parts[1]) in event_ids
-    )
+    """Whether a key is that of a label of one of the messages."""
+    try:
+        label = parse_label_key(key)
+    except RecordRejected:
+        return False
+    return label.task.startswith(f"{Kind.MESSAGE}.") and label.event_id in event_ids
 
 
 async def _send_tombstones(settings: Settings, keys: dict[bytes, int]) -> None:

@@ -20,8 +20,17 @@ class Room:
         while self.records and not self._fits(size):
             self._freed.clear()
             await self._freed.wait()
+        self.squeeze_in(size)
+
+    def squeeze_in(self, size: int) -> None:
+        """Take room at once, also where there is none."""
         self.records += 1
         self.bytes += size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether even an empty record would have to wait."""
+        return not self._fits(0)
 
     def leave(self, size: int) -> None:
         """Give the room of one record back."""

@@ -19,17 +19,20 @@ from schemas.errors import ServerUnavailable
 from schemas.sources import Source
 from stream.alert_store import AlertStore
 from stream.analysis import Analysis
-from stream.app import attach_sources, gather_fetches
+from stream.app import attach, attach_sources, gather_fetches, hold_back
 from stream.clients import make_elasticsearch, make_redis
 from stream.dead_letters import DeadLetterWriter
 from stream.drift import MINUTE_SECONDS, DriftWatch
 from stream.elastic import ElasticSink
+from stream.event_documents import EventDocuments
+from stream.feedback import FeedbackDesk, FeedbackParts
 from stream.health import HealthServer
 from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
 from stream.retry import pauses
 from stream.settings import Settings
-from stream.topics import initialise
+from stream.topic_writer import TopicWriter
+from stream.topics import FEEDBACK, LABELS, initialise
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ PROBE_SECONDS = 2.0
 MANY_A_SECOND = 25
 ANSWER_SECONDS = 5.0
 DAY_SECONDS = 24 * 3600
+LABEL_BYTES = 4 * 1024 * 1024  # what the topic takes
+# More than Faust fetches at once: the desk takes feedback as it comes, so there are never as many.
+FEEDBACK_BUFFERED = 4_096
 
 
 class Runtime(Service):
@@ -77,7 +83,17 @@ class Runtime(Service):
             metrics=self._metrics,
         )
         self._pipeline = Pipeline(settings, parts, self._crash_app)
+        self._labels = TopicWriter(settings, LABELS, LABEL_BYTES, self._retried("kafka"))
+        self._feedback_dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
+        self._feedback = self._feedback_desk(parts)
         attach_sources(app, sources, settings, self._pipeline.submit)
+        attach(
+            app,
+            settings.topic(FEEDBACK),
+            f"pump-{FEEDBACK}",
+            self._feedback.submit,
+            buffered=FEEDBACK_BUFFERED,
+        )
         handlers: tuple[tuple[Any, Callable[..., Any]], ...] = (
             (app.on_partitions_assigned, self._on_assigned),
             (app.on_partitions_revoked, self._on_revoked),
@@ -86,17 +102,42 @@ class Runtime(Service):
         for signal, handler in handlers:
             signal.connect(handler, weak=False)
 
+    def _feedback_desk(self, parts: Parts) -> FeedbackDesk:
+        settings, retried = self._settings, self._retried("elasticsearch")
+        return FeedbackDesk(
+            settings,
+            FeedbackParts(
+                taxonomy=lambda: parts.classifier.taxonomy,
+                documents=EventDocuments(
+                    self._elasticsearch, parts.documents, settings.prefix, retried
+                ),
+                labels=self._labels,
+                dead_letters=self._feedback_dead_letters,
+                metrics=self._metrics,
+            ),
+            self._crash_app,
+            self._hold_feedback,
+        )
+
     async def on_start(self) -> None:
         """Answer probes at once, wait until the servers are there, then take records."""
         await self._health.start()
         await self._until_initialised()
         self._pipeline.start()
+        self._feedback.start()
 
     async def on_stop(self) -> None:
         """Let go of everything; Faust has committed what was finished."""
         await self._pipeline.stop()
+        await self._feedback.stop()
         await self._health.stop()
-        for close in (self._dead_letters.close, self._redis.aclose, self._elasticsearch.close):
+        for close in (
+            self._dead_letters.close,
+            self._labels.close,
+            self._feedback_dead_letters.close,
+            self._redis.aclose,
+            self._elasticsearch.close,
+        ):
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await close()
@@ -121,6 +162,10 @@ class Runtime(Service):
     def _crash_app(self, error: BaseException) -> None:
         self.add_future(self._app.crash(error))
 
+    def _hold_feedback(self, held: bool) -> None:
+        topic = self._settings.topic(FEEDBACK)
+        hold_back(self._app, {tp for tp in self._assigned if tp.topic == topic}, held)
+
     async def _on_assigned(self, _: Any, *assigned: set[TP], **__: Any) -> None:
         self._assigned = set().union(*assigned)
         logger.info("%d partitions assigned: taking records", len(self._assigned))
@@ -130,9 +175,11 @@ class Runtime(Service):
         # Rebalances are eager: every partition is revoked before any is assigned.
         self._assigned = set()
         self._pipeline.forget()
+        self._feedback.forget()
 
     async def _on_before_shutdown(self, _: Any, *__: Any, **___: Any) -> None:
-        await self._pipeline.drain(self._settings.drain_seconds)
+        seconds = self._settings.drain_seconds
+        await asyncio.gather(self._pipeline.drain(seconds), self._feedback.drain(seconds))
 
     def _checks(self) -> Mapping[str, bool]:
         """What readiness takes; the model was loaded before this object was made."""

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     in_flight_bytes: int = Field(
         64 * 1024 * 1024, ge=1024 * 1024, description="Bytes of raw values under way at most"
     )
+    feedback_wait_seconds: float = Field(
+        60, ge=0, description="Longest wait of feedback for an event that is not indexed yet"
+    )
     commit_interval_seconds: float = Field(0.5, gt=0, description="Pause between offset commits")
     drain_seconds: float = Field(10, ge=0, description="Longest drain after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -18,6 +18,7 @@ from stream.clients import make_elasticsearch
 from stream.elastic import install_templates
 from stream.settings import Settings
 
+FEEDBACK, LABELS = "feedback", "labels"
 MEBIBYTE = 1024 * 1024
 DAY_MILLISECONDS = 24 * 3600 * 1000
 DEAD_LETTER_DAYS = 30
@@ -48,8 +49,8 @@ def plans(sources: Sequence[Source], settings: Settings) -> tuple[TopicPlan, ...
     labels = {"cleanup.policy": "compact", "max.message.bytes": str(4 * MEBIBYTE)}
     return (
         *(TopicPlan(source.topic, incoming) for source in sources),
-        TopicPlan("feedback", incoming),
-        TopicPlan("labels", labels),
+        TopicPlan(FEEDBACK, incoming),
+        TopicPlan(LABELS, labels),
         TopicPlan("dead-letters", dead_letters),
     )
 

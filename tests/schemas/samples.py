@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from schemas.alerts import Alert, alert_id, fingerprint
+from schemas.labels import LabelRecord
 from schemas.predictions import Classification, Prediction
 from schemas.records import Kind
 from schemas.sources import Source
@@ -49,6 +50,22 @@ def feedback(**changes: Any) -> dict[str, Any]:
         "given_at": "2026-11-22T06:09:59Z",
     }
     return _changed(record, changes)
+
+
+def label(**changes: Any) -> LabelRecord:
+    fields = {
+        "task": "message.intent",
+        "event_id": "m-1",
+        "annotator": "ana",
+        "stream": "customer-messages",
+        "label": "compromised_card",
+        "text": "Somebody paid with my card and it was not me.",
+        "model": {"label": "other", "confidence": 0.5, "version": "0123456789ab"},
+        "selection": "correction",
+        "given_at": ARRIVED,
+        "feedback_id": "f-1",
+    }
+    return LabelRecord.model_validate({**fields, **changes})
 
 
 def _changed(record: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -6,18 +6,20 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from schemas.json_schemas import FOLDER, json_schemas, main, stale
-from tests.schemas.samples import alert, feedback, message, news
+from tests.schemas.samples import alert, feedback, label, message, news
 
 VALID: dict[str, list[dict[str, Any]]] = {
     "financial-news": [news(), news(body="b", symbols=["HBK"], url=None, extra=1)],
     "customer-messages": [message(), message(conversation_id="t")],
     "feedback": [feedback(), feedback(label=None, selection="audit")],
+    "labels": [orjson.loads(label().to_json()), orjson.loads(label(model=None).to_json())],
     "alert": [alert().as_dict()],
 }
 INVALID: dict[str, list[dict[str, Any]]] = {
     "financial-news": [news(headline=...), news(headline=" "), news(symbols="HBK"), news(id=1)],
     "customer-messages": [message(channel="fax"), message(text=""), message(customer_id=...)],
     "feedback": [feedback(label=...), feedback(stream="tweets")],
+    "labels": [{**orjson.loads(label().to_json()), "text": None}, {"task": "news.topic"}],
     "alert": [{**alert().as_dict(), "status": "asleep"}],
 }
 

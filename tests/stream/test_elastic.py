@@ -14,7 +14,7 @@ from elasticsearch import AsyncElasticsearch
 
 from ops.servers import Elasticsearch
 from ops.servers.guard import Guard
-from schemas.documents import Write
+from schemas.documents import Version, Write
 from stream import elastic
 from stream.elastic import ElasticSink, Rejection
 from stream.retry import pauses
@@ -242,6 +242,46 @@ async def test_two_sinks_writing_the_same_documents_at_once(
 
     assert await asyncio.gather(*map(write, range(4))) == [[], [], [], []]
     assert len(await stored(client, index)) == 200
+
+
+# What replaces a document
+
+
+async def test_a_document_is_replaced_whole_if_nobody_changed_it(
+    sink: ElasticSink, client: AsyncElasticsearch, index: str, retries: Retries
+) -> None:
+    assert await sink.write(notes(index, 3)) == []
+    read = await client.mget(index=index, ids=["note-0", "note-1", "note-2"])
+    versions = [Version(doc["_seq_no"], doc["_primary_term"]) for doc in read["docs"]]
+    assert await sink.write([Write(index, "note-1", {"risk": 0.5})]) == []
+
+    rejections = await sink.write(
+        [
+            Write(index, f"note-{number}", {"status": "new"}, replaces=version)
+            for number, version in enumerate(versions)
+        ]
+        + [Write(index, "note-9", {"status": "new"}, replaces=versions[0])]
+    )
+
+    assert [(r.position, r.conflict) for r in rejections] == [(1, True), (3, True)]
+    found = await stored(client, index)
+    assert found["note-0"] == found["note-2"] == {"status": "new"}
+    assert found["note-1"] == {"text": "the bank raised its rates", "risk": 0.5}
+    assert "note-9" not in found
+    assert retries.count == 0
+
+
+async def test_a_replacement_that_does_not_fit_is_refused_for_good(
+    sink: ElasticSink, client: AsyncElasticsearch, index: str
+) -> None:
+    await sink.write(notes(index, 1))
+    read = await client.get(index=index, id="note-0")
+    version = Version(read["_seq_no"], read["_primary_term"])
+
+    (rejection,) = await sink.write([Write(index, "note-0", {"colour": "red"}, replaces=version)])
+
+    assert not rejection.conflict
+    assert "[colour]" in rejection.message
 
 
 # What is waited out

@@ -5,9 +5,8 @@ from random import Random
 
 import pytest
 
-from schemas.errors import ConfigurationError, RecordRejected
+from schemas.errors import ConfigurationError
 from schemas.predictions import Prediction
-from schemas.records import FeedbackRecord
 from schemas.taxonomy import load_taxonomy
 from stream.labelling import (
     ACTIVE,
@@ -18,10 +17,8 @@ from stream.labelling import (
     Command,
     Question,
     TextChoice,
-    check_label,
     chosen_task,
 )
-from tests.schemas.samples import feedback
 
 TAXONOMY = load_taxonomy()
 SENTIMENTS = TAXONOMY.tasks["news.sentiment"].labels
@@ -174,7 +171,7 @@ def test_commands() -> None:
     ]
 
 
-# Tasks and labels
+# Tasks
 
 
 def test_the_task_of_a_session() -> None:
@@ -195,18 +192,3 @@ def test_the_task_of_a_session() -> None:
 def test_tasks_that_cannot_be_labelled(task: str | None, stream: str | None, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         chosen_task(TAXONOMY, task, stream)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"task": "message.mood"}, "task: 'message.mood', expected one of news.sentiment"),
-        ({"stream": "financial-news"}, "stream: financial-news, expected customer-messages"),
-        ({"label": "lost"}, "label: 'lost' is none of message.intent"),
-    ],
-)
-def test_labels_that_are_none(changes: dict[str, str], said: str) -> None:
-    check_label(FeedbackRecord(**feedback()), TAXONOMY)
-    check_label(FeedbackRecord(**feedback(label=None)), TAXONOMY)
-    with pytest.raises(RecordRejected, match=said):
-        check_label(FeedbackRecord(**feedback(**changes)), TAXONOMY)

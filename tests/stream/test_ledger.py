@@ -36,6 +36,8 @@ def test_a_forgotten_generation_is_never_acknowledged() -> None:
     stale = ledger.open(LANE, lambda: acknowledged.append("stale"))
     ledger.forget()
     fresh = ledger.open(Lane("topic", 0, 2), lambda: acknowledged.append("fresh"))
+    assert stale not in ledger
     ledger.finish(stale)
     ledger.finish(fresh)
+    assert fresh in ledger
     assert acknowledged == ["fresh"]

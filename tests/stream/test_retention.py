@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from elasticsearch import AsyncElasticsearch
 from redis.asyncio import Redis
 
+from schemas import labels
 from schemas.alerts import Alert, Severity
 from schemas.documents import Write, alert_write, index_name
 from schemas.errors import BellwetherError, ServerUnavailable
@@ -158,7 +158,7 @@ def judged(event_id: str, *matches: Match, stream: str = MESSAGES) -> Judged:
 
 
 def label_key(event_id: str, task: str = "message.intent", entity: str = "") -> bytes:
-    return "/".join(quote(part, safe="") for part in (task, event_id, entity, "a@b/c")).encode()
+    return labels.label_key(task, event_id, entity, "a@b/c")
 
 
 async def put_labels(settings: Settings, *records: tuple[bytes, bytes | None]) -> None:

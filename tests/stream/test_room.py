@@ -46,3 +46,18 @@ async def test_many_callers_never_exceed_the_bounds() -> None:
     await room.empty()
     assert most_records <= 3
     assert most_bytes <= 100
+
+
+async def test_who_cannot_wait_squeezes_in_and_those_who_can_wait_longer() -> None:
+    room = Room(max_records=2, max_bytes=100)
+    for _ in range(3):
+        room.squeeze_in(1)
+    assert room.is_full
+    waiting = asyncio.create_task(room.enter(1))
+    room.leave(1)
+    await asyncio.sleep(0.01)
+    assert room.is_full
+    assert not waiting.done()
+    room.leave(1)
+    await waiting
+    assert room.records == 2
