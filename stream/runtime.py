@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 import faust
@@ -14,12 +16,11 @@ from mode import Service
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from models.classifier import Classifier
 from schemas.errors import ServerUnavailable
 from schemas.sources import Source
 from stream.alert_store import AlertStore
-from stream.analysis import Analysis
 from stream.app import attach_sources, gather_fetches
+from stream.classifiers import Model, load_model
 from stream.clients import make_elasticsearch, make_redis
 from stream.dead_letters import DeadLetterWriter
 from stream.elastic import ElasticSink
@@ -28,6 +29,7 @@ from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
 from stream.retry import pauses
 from stream.settings import Settings
+from stream.swap import Swapper
 from stream.topics import initialise
 
 logger = logging.getLogger(__name__)
@@ -40,15 +42,19 @@ DAY_SECONDS = 24 * 3600
 
 
 class Runtime(Service):
-    """Starts before the Faust app and stops after it; owns the clients of the sinks."""
+    """Starts before the Faust app and stops after it; owns the clients of the sinks.
+
+    `threads` are the model's; `supervisor` tells of the registry's champions, where it is followed.
+    """
 
     def __init__(
         self,
         app: faust.App,
         settings: Settings,
         sources: Sequence[Source],
-        classifier: Classifier,
-        analysis: Analysis,
+        model: Model,
+        threads: int,
+        supervisor: Connection | None,
     ) -> None:
         super().__init__()
         self._app = app
@@ -61,8 +67,7 @@ class Runtime(Service):
         self._elasticsearch: AsyncElasticsearch = make_elasticsearch(settings)
         self._dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
         parts = Parts(
-            classifier=classifier,
-            analysis=analysis,
+            model=model,
             alerts=AlertStore(
                 self._redis, settings.prefix, remember_seconds=settings.retention_days * DAY_SECONDS
             ),
@@ -71,6 +76,10 @@ class Runtime(Service):
             metrics=self._metrics,
         )
         self._pipeline = Pipeline(settings, parts, self._crash_app)
+        load = partial(load_model, settings=settings, threads=threads)
+        self._swapper = (
+            Swapper(self._pipeline, self._metrics, load, supervisor) if supervisor else None
+        )
         attach_sources(app, sources, settings, self._pipeline.submit)
         handlers: tuple[tuple[Any, Callable[..., Any]], ...] = (
             (app.on_partitions_assigned, self._on_assigned),
@@ -151,6 +160,11 @@ class Runtime(Service):
             if end is not None:
                 lag = max(0, end - committed)
                 self._metrics.consumer_lag.labels(tp.topic, str(tp.partition)).set(lag)
+
+    @Service.task
+    async def _follow_registry(self) -> None:
+        if self._swapper:
+            await self._swapper.follow()
 
     @Service.task
     async def _watch_load(self) -> None:
