@@ -58,9 +58,8 @@ Classified = tuple[Sequence[Event], Sequence[Answer], Analysis]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the pipeline works with; `model` is the first, others may take its place."""
+    """What the pipeline works with, beside the model, which may be another one later."""
 
-    model: Model
     alerts: AlertStore
     documents: ElasticSink
     dead_letters: DeadLetterWriter
@@ -74,11 +73,15 @@ class Pipeline:
     """
 
     def __init__(
-        self, settings: Settings, parts: Parts, crash: Callable[[BaseException], None]
+        self,
+        settings: Settings,
+        model: Model,
+        parts: Parts,
+        crash: Callable[[BaseException], None],
     ) -> None:
         self._prefix = settings.prefix
         self._parts = parts
-        self._model = parts.model
+        self._model = model
         self._metrics = parts.metrics
         self._crash = crash
         self._ledger = Ledger()

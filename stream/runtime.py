@@ -67,7 +67,6 @@ class Runtime(Service):
         self._elasticsearch: AsyncElasticsearch = make_elasticsearch(settings)
         self._dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
         parts = Parts(
-            model=model,
             alerts=AlertStore(
                 self._redis, settings.prefix, remember_seconds=settings.retention_days * DAY_SECONDS
             ),
@@ -75,7 +74,7 @@ class Runtime(Service):
             dead_letters=self._dead_letters,
             metrics=self._metrics,
         )
-        self._pipeline = Pipeline(settings, parts, self._crash_app)
+        self._pipeline = Pipeline(settings, model, parts, self._crash_app)
         load = partial(load_model, settings=settings, threads=threads)
         self._swapper = (
             Swapper(self._pipeline, self._metrics, load, supervisor) if supervisor else None

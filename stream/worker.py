@@ -264,16 +264,13 @@ def _serve(
     from stream.app import make_app
     from stream.runtime import Runtime
 
-    logger.info("loading the model")
     threads = settings.threads or max(1, (os.cpu_count() or 1) // processes)
-    model = _first_usable(folders, settings, threads)
-    logger.info("model %s is ready", model.version)
     app = make_app(settings)
     runtime = Runtime(
         app,
         settings.model_copy(update={"web_port": _web_port(settings, index)}),
         load_sources(settings.sources),
-        model,
+        _first_usable(folders, settings, threads),  # kept by no name: it is freed after a swap
         threads,
         champions,
     )
@@ -283,13 +280,17 @@ def _serve(
 
 
 def _first_usable(folders: Sequence[Path | None], settings: Settings, threads: int) -> "Model":
-    """Raises what is wrong with the last."""
+    """The model of the first folder that has one; raises what is wrong with the last."""
     from stream.classifiers import load_model
 
-    *others, last = folders
-    for folder in others:
-        try:
-            return load_model(folder, settings, threads=threads)
-        except BellwetherError as error:
-            logger.error("the champion cannot be used, the model before it serves: %s", error)
-    return load_model(last, settings, threads=threads)
+    logger.info("loading the model")
+    folder, *others = folders
+    try:
+        model = load_model(folder, settings, threads=threads)
+    except BellwetherError as error:
+        if not others:
+            raise
+        logger.error("the champion cannot be used, the model before it serves: %s", error)
+        return _first_usable(others, settings, threads)
+    logger.info("model %s is ready", model.version)
+    return model

@@ -35,13 +35,12 @@ async def test_resolutions_do_not_pile_up_while_elasticsearch_is_away(
     metrics = Metrics()
     crashes: list[BaseException] = []
     parts = Parts(
-        model=load_model(None, settings, threads=1),
         alerts=store,
         documents=ElasticSink(away, metrics.sink_retries.labels("elasticsearch").inc),
         dead_letters=DeadLetterWriter(settings, lambda: None),
         metrics=metrics,
     )
-    pipeline = Pipeline(settings, parts, crashes.append)
+    pipeline = Pipeline(settings, load_model(None, settings, threads=1), parts, crashes.append)
     pipeline.start()
     try:
         async with asyncio.timeout(30):

@@ -98,8 +98,12 @@ async def found(client: AsyncElasticsearch, settings: Settings, kind: Kind) -> d
     return {hit["_id"]: hit["_source"] for hit in hits}
 
 
+class Ended(Exception):
+    """Somebody ended the command."""
+
+
 def interrupted(_what: str, _done: int, _total: int) -> None:
-    raise KeyboardInterrupt
+    raise Ended
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
@@ -145,7 +149,7 @@ async def test_it_goes_on_where_it_ended(
     settings: Settings, client: AsyncElasticsearch, old: Model
 ) -> None:
     await store(client, settings, old, [news(f"n{i}") for i in range(5)])
-    with pytest.raises(KeyboardInterrupt):  # after the first page
+    with pytest.raises(Ended):  # after the first page
         await reclassify(settings, TODAY, interrupted)
     await store(client, settings, old, [news("late")])
     assert (await reclassify(settings, TODAY, quiet)).judged == 1

@@ -52,13 +52,12 @@ def metrics() -> Metrics:
 def pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
     """With the shipped model; it is not started, so no server is needed."""
     parts = Parts(
-        model=load_model(None, settings, threads=1),
         alerts=AlertStore(Redis(), settings.prefix),
         documents=ElasticSink(AsyncElasticsearch("http://127.0.0.1:9"), lambda: None),
         dead_letters=DeadLetterWriter(settings, lambda: None),
         metrics=metrics,
     )
-    return Pipeline(settings, parts, lambda _: None)
+    return Pipeline(settings, load_model(None, settings, threads=1), parts, lambda _: None)
 
 
 @contextmanager
