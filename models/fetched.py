@@ -22,21 +22,31 @@ def fetched(version: str, cache: Path, download: Callable[[Path], Path]) -> Path
     download: puts the bundle into a folder and says where; called unless it is there.
 
     Several processes may fetch at once, and be killed at any point. The five bundles that were
-    asked for last are kept. Raises BundleError when it is damaged or another version.
+    asked for last are kept. Raises BundleError when it is damaged or another version, or when
+    there is no room for it.
     """
     place = cache / version
-    if _is_whole(place):
-        os.utime(place)
-        return place
-    cache.mkdir(parents=True, exist_ok=True)
-    _sweep(cache)
-    with TemporaryDirectory(prefix=_FETCHING, dir=cache) as temporary:
+    try:
+        if _is_whole(place):
+            os.utime(place)
+        else:
+            _fetch(version, place, download)
+    except OSError as error:
+        raise BundleError(
+            f"Version {version} cannot be kept in {cache}: {error.strerror or error}."
+        ) from error
+    return place
+
+
+def _fetch(version: str, place: Path, download: Callable[[Path], Path]) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(place.parent)
+    with TemporaryDirectory(prefix=_FETCHING, dir=place.parent) as temporary:
         folder = download(Path(temporary))
         found = Bundle.open(folder).version
         if found != version:
             raise BundleError(f"The files of version {version} are those of {found}.")
         _put(folder, place, Path(temporary) / "damaged")
-    return place
 
 
 def _is_whole(folder: Path) -> bool:

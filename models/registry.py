@@ -20,14 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from models.bundle import MANIFEST, SHIPPED_BUNDLE, Bundle, Manifest
+from models.bundle import SHIPPED_BUNDLE, Bundle, Manifest
 from models.fetched import fetched
-from models.tracking import connect, figures, first_line, reachable
+from models.tracking import connect, reachable
+from models.version_files import VersionFiles
 from models.versions import (
     ALIASES,
     BUNDLE,
@@ -38,16 +36,14 @@ from models.versions import (
     tags_of,
     version_of,
 )
-from schemas.errors import BellwetherError, BundleError, ConfigurationError
+from schemas.errors import BellwetherError, ConfigurationError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-REPORT = "report.json"
 SHORTEST_NAME = 4
 
-_FILES = "bundle"
 _SQLITE = "sqlite:///"
 _SERVERS = ("http://", "https://", "databricks")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -95,7 +91,7 @@ class Registry:
         if from_alias is not None and BUNDLE not in from_alias.tags:
             raise ConfigurationError(
                 f"The alias {alias} of {self._name} stands at version {from_alias.version}, which "
-                "is no bundle of Bellwether. Promote another, or remove the alias in MLflow."
+                "is no bundle of Bellwether. Move the alias, or remove it, in MLflow."
             )
         return version_of(from_alias, from_alias.aliases) if from_alias else None
 
@@ -137,12 +133,10 @@ class Registry:
         Raises BundleError for a folder that is no whole bundle.
         """
         bundle = Bundle.open(folder)
-        known = self._known(bundle.version)
-        if known is None:
-            known = self._add(bundle, metrics, tags, report_files)
-        elif metrics or tags or report_files:
-            known = self.annotate(known, metrics=metrics, tags=tags, report_files=report_files)
-        return known
+        version = self._known(bundle.version) or self._add(bundle, tags or {})
+        if metrics or tags or report_files:
+            version = self.annotate(version, metrics=metrics, tags=tags, report_files=report_files)
+        return version
 
     def annotate(
         self,
@@ -154,7 +148,7 @@ class Registry:
     ) -> Version:
         """Adds to a version: nested figures, tags such as `decision`, files such as report.json."""
         with self._speaking() as client:
-            _write_run(client, version.run_id, metrics, report_files)
+            self._files.add(version.run_id, metrics or {}, report_files)
             for key, value in (tags or {}).items():
                 client.set_model_version_tag(self._name, version.number, key, value)
             found = client.get_model_version(self._name, version.number)
@@ -201,25 +195,28 @@ class Registry:
         It appears there whole or not at all; several processes may fetch at once. Raises
         BundleError when the files cannot be had, or are not what was registered.
         """
-        return fetched(version.name, cache, partial(self._download, version, _FILES))
+        with self._speaking():
+            download = partial(self._files.bundle, version)
+        return fetched(version.name, cache, download)
 
     def manifest(self, version: Version) -> Manifest:
         """What the version's bundle says about itself. Raises as `fetch`."""
-        content = self._file(version, f"{_FILES}/{MANIFEST}")
-        try:
-            return Manifest.model_validate_json(content)
-        except ValueError:
-            raise BundleError(f"The manifest of version {version.name} is damaged.") from None
+        with self._speaking():
+            return self._files.manifest(version)
 
     def report(self, version: Version) -> Any:
-        """The content of its report.json; None where it has none."""
-        with self._speaking() as client:
-            names = [file.path for file in client.list_artifacts(version.run_id)]
-        return orjson.loads(self._file(version, REPORT)) if REPORT in names else None
+        """The content of its report.json; None where it has none. Raises as `fetch`."""
+        with self._speaking():
+            return self._files.report(version)
 
     @cached_property
     def _client(self) -> "MlflowClient":
         return connect(self.uri)
+
+    @cached_property
+    def _files(self) -> VersionFiles:
+        place = None if self.uri.startswith(_SERVERS) else self._store.resolve().as_uri()
+        return VersionFiles(self._client, self._name, place)
 
     @contextmanager
     def _speaking(self) -> Iterator["MlflowClient"]:
@@ -253,27 +250,12 @@ class Registry:
     def _known(self, name: str) -> Version | None:
         return next((version for version in self.versions() if version.name == name), None)
 
-    def _add(
-        self,
-        bundle: Bundle,
-        metrics: Mapping[str, Any] | None,
-        tags: Mapping[str, str] | None,
-        report_files: Sequence[Path],
-    ) -> Version:
+    def _add(self, bundle: Bundle, tags: Mapping[str, str]) -> Version:
         with self._speaking() as client:
             self._ensure_model(client)
-            run = client.create_run(self._experiment(client), run_name=bundle.version)
-            run_id = run.info.run_id
-            for name in (MANIFEST, *bundle.manifest.files):
-                client.log_artifact(run_id, str(bundle.folder / name), _FILES)
-            _write_run(client, run_id, {**bundle.manifest.metrics, **(metrics or {})}, report_files)
-            client.set_terminated(run_id)
-            client.create_model_version(
-                self._name,
-                source=f"{run.info.artifact_uri}/{_FILES}",
-                run_id=run_id,
-                tags={**tags_of(bundle.manifest), **(tags or {})},
-            )
+            run_id, source = self._files.keep(bundle)
+            all_tags = {**tags_of(bundle.manifest), **tags}
+            client.create_model_version(self._name, source, run_id, tags=all_tags)
         added = self._known(bundle.version)
         if added is None:
             raise ConfigurationError(f"The registry at {self.uri} does not keep what it is given.")
@@ -288,23 +270,6 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _experiment(self, client: "MlflowClient") -> str:
-        """The experiment of the versions' runs. A database has no place for files but the one that
-        it is told, and would put them into the current folder."""
-        from mlflow.exceptions import MlflowException
-
-        name = f"{self._name}-versions"
-        place = None if self.uri.startswith(_SERVERS) else self._store.resolve().as_uri()
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return client.create_experiment(name, artifact_location=place)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                return self._experiment(client)
-        return str(found.experiment_id)
-
     def _mended_champion(self) -> Version | None:
         """The champion, after `previous` was put where the champion's tag says."""
         champion = self.alias(CHAMPION)
@@ -312,23 +277,10 @@ class Registry:
             return champion
         previous, replaced = self.alias(PREVIOUS), champion.tags[REPLACES]
         if previous is None or previous.name != replaced:
-            self.set_alias(PREVIOUS, self.find(replaced))
+            before = self._known(replaced)
+            if before:  # else somebody has deleted it in MLflow
+                self.set_alias(PREVIOUS, before)
         return champion
-
-    def _file(self, version: Version, path: str) -> bytes:
-        with TemporaryDirectory() as temporary:
-            return self._download(version, path, Path(temporary)).read_bytes()
-
-    def _download(self, version: Version, path: str, folder: Path) -> Path:
-        client = self._client
-        try:
-            return Path(client.download_artifacts(version.run_id, path, str(folder)))
-        # Each kind of artifact store has errors of its own.
-        except Exception as error:
-            raise BundleError(
-                f"{path} of version {version.name} cannot be fetched from the registry: "
-                f"{first_line(error)}"
-            ) from error
 
 
 @contextmanager
@@ -341,12 +293,3 @@ def _absent_is_none() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code not in _ABSENT:
             raise
-
-
-def _write_run(
-    client: "MlflowClient", run_id: str, metrics: Mapping[str, Any] | None, files: Sequence[Path]
-) -> None:
-    for name, value in figures(metrics or {}).items():
-        client.log_metric(run_id, name, value)
-    for file in files:
-        client.log_artifact(run_id, str(file))

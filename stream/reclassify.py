@@ -26,7 +26,6 @@ from stream.settings import Settings
 
 EVENT_TIMES = {Kind.NEWS: "published_at", Kind.MESSAGE: "sent_at"}
 PAGE = 256
-_KEEP_ALIVE = "10m"
 _RETRIES = 3
 
 Hit = dict[str, Any]
@@ -68,7 +67,7 @@ async def reclassify(settings: Settings, wanted: Wanted, progress: Progress) -> 
     client = make_elasticsearch(settings)
     try:
         with expected_to_answer(client):
-            await client.info()  # before the model is loaded, which takes seconds
+            await client.cluster.health()  # before the model is loaded, which takes seconds
             model = await asyncio.to_thread(_load, settings)
             work = _Reclassification(client, settings.prefix, model, wanted)
             for kind in wanted.kinds:
@@ -105,33 +104,28 @@ class _Reclassification:
             progress(kind.stream, done, total)
 
     async def _pages(self, kind: Kind) -> AsyncIterator[tuple[list[Hit], int]]:
-        """Hits as they stood at the beginning, and how many there are in all."""
+        """Hits in the order of their ids, which no update changes, and how many there are."""
         alias = f"{self._prefix}{kind.stream}"
         await self._client.indices.refresh(index=alias, ignore_unavailable=True)
-        if not await self._client.indices.exists_alias(name=alias):
-            return  # nothing was ever written
-        opened = await self._client.open_point_in_time(index=alias, keep_alive=_KEEP_ALIVE)
-        point, after, total = opened["id"], None, 0
-        try:
-            while True:
-                found = await self._client.search(
-                    pit={"id": point, "keep_alive": _KEEP_ALIVE},
-                    query=self._query(kind),
-                    source_excludes=["origin", "human"],
-                    sort=["_shard_doc"],
-                    search_after=after,
-                    size=PAGE,
-                    track_total_hits=after is None,
-                )
-                hits: list[Hit] = found["hits"]["hits"]
-                total = total or found["hits"]["total"]["value"]
-                if hits:
-                    yield hits, total
-                if len(hits) < PAGE:
-                    return
-                point, after = found["pit_id"], hits[-1]["sort"]
-        finally:
-            await self._client.close_point_in_time(id=point)
+        after, total = None, 0
+        while True:
+            found = await self._client.search(
+                index=alias,
+                query=self._query(kind),
+                source_excludes=["origin", "human"],
+                sort=["id", "_index"],  # an id may stand in two months
+                search_after=after,
+                size=PAGE,
+                track_total_hits=after is None,
+                ignore_unavailable=True,
+            )
+            hits: list[Hit] = found["hits"]["hits"]
+            total = total or found["hits"]["total"]["value"]
+            if hits:
+                yield hits, total
+            if len(hits) < PAGE:
+                return
+            after = hits[-1]["sort"]
 
     def _query(self, kind: Kind) -> dict[str, Any]:
         span = {

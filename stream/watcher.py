@@ -80,7 +80,7 @@ class Watch:
             return self.sighting
         try:
             folder = self._registry.fetch(version, self._cache)
-        except (BundleError, ConfigurationError, OSError) as error:
+        except (BundleError, ConfigurationError) as error:
             if self._patience.failed(version.name):
                 logger.error("champion %s is refused; the model stays: %s", version.name, error)
             return self._know(refused=self.sighting.refused + 1, complaint=str(error))
