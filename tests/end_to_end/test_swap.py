@@ -75,15 +75,17 @@ class Traffic:
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
+        done = asyncio.Event()
+
         async def flow() -> None:
-            while True:
+            while not done.is_set():
                 await self.send(20)
                 await asyncio.sleep(0.2)
 
         task = asyncio.create_task(flow())
         yield
-        assert not task.done(), task
-        task.cancel()
+        done.set()
+        await task
 
 
 async def until_served(workers: Iterable[Worker], version: str, seconds: float) -> float:
