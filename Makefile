@@ -54,7 +54,7 @@ lock: .venv/.python ## resolve the requirements anew (UPGRADE=1: to the newest v
 	@touch $@
 
 .venv/.base: .venv/.python requirements/base.txt pyproject.toml
-	@echo "Installing the packages of a worker into .venv (280 MB) ..."
+	@echo "Installing the packages of a worker into .venv (350 MB) ..."
 	@$(UV) --require-hashes -r requirements/base.txt
 	@$(UV) --no-deps --no-build-isolation -e .
 	@touch $@

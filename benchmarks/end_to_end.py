@@ -28,6 +28,7 @@ from benchmarks.common.speed import WORKER_TO_SCRIPT, Alternative, Pass, Round, 
 from models.classifier import Classifier
 from schemas.errors import BellwetherError
 from schemas.records import Kind
+from stream.champion import model_folder
 from stream.settings import Settings
 
 ENGINE_WARM_UP_TEXTS = 500
@@ -44,7 +45,9 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self._classifier = Classifier.load(
-            settings.model, device=settings.device, threads=settings.threads or os.cpu_count() or 1
+            model_folder(settings),
+            device=settings.device,
+            threads=settings.threads or os.cpu_count() or 1,
         )
 
     def classify(self, backlog: Sequence[Event]) -> Pass:

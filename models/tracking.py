@@ -1,13 +1,72 @@
-"""Runs of training in MLflow: settings, losses and figures, to be compared side by side."""
+"""The MLflow store: runs of training with settings, losses and figures, and the way to reach it."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 EXPERIMENT = "bellwether-training"
+_USER = re.compile(r"//[^/@\s]*@")  # and password, in a URI
+
+
+def prepare() -> None:
+    """Imports MLflow, which takes seconds and 140 MB, and makes it quick to give up and quiet.
+
+    A store that is away is told within seconds; MLflow's own patience is minutes. It reports
+    nothing about its use to its makers.
+    """
+    import mlflow.store.db.utils as databases
+    from mlflow.environment_variables import (
+        MLFLOW_DISABLE_TELEMETRY,
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+        MLFLOW_HTTP_REQUEST_TIMEOUT,
+    )
+    from mlflow.telemetry import set_telemetry_client
+
+    databases.MAX_RETRY_COUNT = 3
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
+    MLFLOW_HTTP_REQUEST_TIMEOUT.set(10)  # type: ignore[no-untyped-call]
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    MLFLOW_DISABLE_TELEMETRY.set(True)  # type: ignore[no-untyped-call]
+    set_telemetry_client()  # type: ignore[no-untyped-call]
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What it calls an error it also raises.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of the store at `uri`, database or server. Raises as within `reachable`."""
+    prepare()
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri, uri)
+
+
+@contextmanager
+def reachable(uri: str) -> Iterator[None]:
+    """Raises ConfigurationError when the store cannot be used while the block lasts."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        raise ConfigurationError(
+            f"Cannot use the MLflow store at {_USER.sub('//', uri)}: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of the store says, in one line and without passwords."""
+    first, *_ = str(error).splitlines() or [type(error).__name__]
+    return _USER.sub("//", first)
 
 
 @contextmanager
@@ -20,26 +79,13 @@ def tracked(uri: str | None, name: str, settings: Mapping[str, Any]) -> Iterator
     if not uri:
         yield
         return
+    prepare()
     import mlflow
-    from mlflow.environment_variables import (
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES,
-        MLFLOW_HTTP_REQUEST_TIMEOUT,
-    )
-    from mlflow.exceptions import MlflowException
 
-    # A store that is away is told within seconds; MLflow's own patience is minutes.
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
-    MLFLOW_HTTP_REQUEST_TIMEOUT.set(10)  # type: ignore[no-untyped-call]
-
-    for chatty in ("alembic", "mlflow"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    try:
+    with reachable(uri):
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(EXPERIMENT)
         run = mlflow.start_run(run_name=name)
-    except MlflowException as error:
-        first, *_ = str(error).splitlines()
-        raise ConfigurationError(f"Cannot use the MLflow store at {uri}: {first}") from error
     with run:
         mlflow.log_params(_flat(settings))
         yield
@@ -54,7 +100,12 @@ def log_bundle(
     import mlflow
 
     mlflow.set_tag("bundle", version)
-    mlflow.log_metrics({name.replace(" ", "-"): value for name, value in _flat(metrics).items()})
+    mlflow.log_metrics(figures(metrics))
+
+
+def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Nested figures by names that MLflow takes: joined with a dot, without spaces."""
+    return {name.replace(" ", "-"): float(value) for name, value in _flat(metrics).items()}
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

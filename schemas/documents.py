@@ -64,23 +64,39 @@ def document(
 ) -> dict[str, Any]:
     """The document of a record. Fields without a value are absent, so that an update with it
     takes nothing away from the document that is there."""
+    return {
+        **_own_fields(record),
+        **judgement(
+            record, classification, risk=risk, classified_at=classified_at, taxonomy=taxonomy
+        ),
+        "origin": {
+            "topic": origin.topic,
+            "partition": origin.partition,
+            "offset": origin.offset,
+        },
+    }
+
+
+def judgement(
+    record: Record,
+    classification: Classification,
+    *,
+    risk: float,
+    classified_at: datetime,
+    taxonomy: Taxonomy,
+) -> dict[str, Any]:
+    """The fields of a document that are a model's; another model gives others."""
     if record.kind is Kind.NEWS:
         answers = _news_answers(classification)
     else:
         answers = _message_answers(classification, taxonomy)
     return {
-        **_own_fields(record),
         **answers,
         **_own_answers(classification, taxonomy),
         "risk": round(risk, _DIGITS),
         "flags": list(_flags(classification)),
         "model_version": classification.model_version,
         "classified_at": format_milliseconds(classified_at),
-        "origin": {
-            "topic": origin.topic,
-            "partition": origin.partition,
-            "offset": origin.offset,
-        },
     }
 
 

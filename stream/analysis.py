@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from schemas.documents import Origin, Write, document, index_name
+from schemas.documents import Origin, Write, document, index_name, judgement
 from schemas.predictions import Classification
+from schemas.records import Record
 from schemas.taxonomy import Taxonomy
 from stream.alerts import Judged
 from stream.events import AnalysedEvent, Event
@@ -29,6 +31,16 @@ class Analysis:
             event=event,
             write=self._write(event, classification, risk),
             judged=self._judged(event, classification, risk),
+        )
+
+    def judgement(self, record: Record, classification: Classification) -> dict[str, Any]:
+        """The fields of its document that are the model's, stamped with this moment."""
+        return judgement(
+            record,
+            classification,
+            risk=self.risk.score(record, classification),
+            classified_at=datetime.now(UTC),
+            taxonomy=self.taxonomy,
         )
 
     def _write(self, event: Event, classification: Classification, risk: float) -> Write:

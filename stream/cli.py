@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from schemas.errors import BellwetherError, ConfigurationError
-from stream import cli_alerts, cli_dead_letters, cli_explain, cli_label, cli_models, cli_retention
+from stream import (
+    cli_alerts,
+    cli_dead_letters,
+    cli_explain,
+    cli_label,
+    cli_models,
+    cli_registry,
+    cli_retention,
+)
 from stream.cli_base import (
     DONE,
     FAILED,
@@ -32,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_alerts.app, name="alerts")
+app.add_typer(cli_registry.app, name="models")
 
 
 def main() -> None:
@@ -210,5 +219,6 @@ app.command()(cli_models.train)
 app.command()(cli_models.evaluate)
 app.command()(cli_explain.explain)
 app.command()(cli_label.label)
+app.command()(cli_registry.reclassify)
 app.command()(cli_retention.prune)
 app.command()(cli_retention.forget)

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from schemas.errors import BellwetherError
+from stream.when import parse_when
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -52,6 +54,14 @@ def extra(or_else: str = "") -> Iterator[None]:
             f"this needs the package {error.name}, which `make install-all` installs "
             f"(the extra train){or_else}"
         ) from error
+
+
+def when(text: str) -> datetime:
+    """A time as an operator writes it; wrong usage if it is none."""
+    try:
+        return parse_when(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def flush() -> None:

@@ -1,25 +1,17 @@
 """`bellwether dead-letters`: look at records that could not become documents, and retry them."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import BellwetherError, Reason
-from stream.cli_base import Json, explained, operator_settings, run
-from stream.when import parse_when
+from stream.cli_base import Json, explained, operator_settings, run, when
 
 if TYPE_CHECKING:
     from stream.dead_letter_box import Identity, Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not become documents.")
-
-
-def _when(text: str) -> datetime:
-    try:
-        return parse_when(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 _Reasons = Annotated[
@@ -28,14 +20,14 @@ _Reasons = Annotated[
 _Since = Annotated[
     datetime | None,
     typer.Option(
-        parser=_when,
+        parser=when,
         metavar="WHEN",
         help="Only those that failed at or after it: 2h, 7d, 2026-11-22, 2026-11-22T06:10:00Z.",
     ),
 ]
 _Until = Annotated[
     datetime | None,
-    typer.Option(parser=_when, metavar="WHEN", help="Only those that failed before it."),
+    typer.Option(parser=when, metavar="WHEN", help="Only those that failed before it."),
 ]
 _Topic = Annotated[str | None, typer.Option(help="Only those that came from this topic.")]
 

@@ -61,12 +61,14 @@ def explain(
     with extra():
         from models.bundle import taxonomy_of
         from models.explanation import explain as why
+        from stream.champion import model_folder
 
+        folder = bundle or model_folder(settings)
         explanations = why(
             text,
-            bundle=bundle or settings.model,
+            bundle=folder,
             encoder=encoder,
-            taxonomy=taxonomy_of(bundle or settings.model, settings.taxonomy),
+            taxonomy=taxonomy_of(folder, settings.taxonomy),
             task=task,
             kind=Kind(kind) if kind else None,
             entity=entity,

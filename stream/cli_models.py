@@ -109,7 +109,7 @@ def train(
         Path | None,
         typer.Option(
             help="The bundle that is to learn it.",
-            show_default="BELLWETHER_MODEL, else the shipped one",
+            show_default="that of BELLWETHER_MODEL",
         ),
     ] = None,
 ) -> None:
@@ -168,13 +168,14 @@ def train(
         if task and data:
             from models.extension import add_labels
             from models.extension import add_task as teach_task
+            from stream.champion import model_folder
 
             teach = (
                 partial(teach_task, name=task)
                 if add_task
                 else partial(add_labels, task=task, sentiment=sentiment)
             )
-            source = bundle or settings.model
+            source = bundle or model_folder(settings)
             teach(source, data, place, taxonomy=taxonomy, seed=seed or 0, threads=threads)
         else:
             from models.data import DEFAULT_DATA
@@ -199,7 +200,7 @@ def train(
 def evaluate(
     bundle: Annotated[
         Path | None,
-        typer.Option(help="The bundle.", show_default="BELLWETHER_MODEL, else the shipped one"),
+        typer.Option(help="The bundle.", show_default="that of BELLWETHER_MODEL"),
     ] = None,
     data: Annotated[
         Path | None,
@@ -254,12 +255,14 @@ def evaluate(
         from models.bundle import taxonomy_of
         from models.evaluation import evaluate as measure
         from models.report import as_json_line, print_report
+        from stream.champion import model_folder
 
+        folder = bundle or model_folder(settings)
         evaluation = measure(
-            bundle or settings.model,
+            folder,
             data,
             task=task,
-            taxonomy=taxonomy_of(bundle or settings.model, settings.taxonomy),
+            taxonomy=taxonomy_of(folder, settings.taxonomy),
             baseline=baseline,
             threads=threads,
             early_exit=settings.early_exit,

@@ -62,6 +62,11 @@ def print_json(rows: Iterable[dict[str, Any]]) -> None:
     print(json.dumps(list(rows), ensure_ascii=False, indent=2))
 
 
+def print_json_object(value: dict[str, Any]) -> None:
+    """One JSON object."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
 def harmless(text: str) -> str:
     """The text with everything escaped that could steer a terminal."""
     return "".join(

@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from models.bundle import taxonomy_of
-from schemas.errors import BellwetherError, BundleError
+from schemas.errors import BellwetherError
 from schemas.sources import load_sources
-from schemas.taxonomy import load_taxonomy
+from schemas.taxonomy import Taxonomy, load_taxonomy
+from stream.champion import model_folder
 from stream.elasticsearch_checks import check_elasticsearch
 from stream.findings import Finding, Level, Report
 from stream.kafka_checks import check_kafka
@@ -31,7 +32,7 @@ async def examine(settings: Settings) -> list[Finding]:
         _bounded("Kafka", check_kafka, settings, SERVER_SECONDS),
         _bounded("Redis", check_redis, settings, SERVER_SECONDS),
         _bounded("Elasticsearch", check_elasticsearch, settings, SERVER_SECONDS),
-        _bounded("files", _check_files, settings, SERVER_SECONDS),
+        _bounded("files", _check_files, settings, MODEL_SECONDS),
         _bounded("model", _check_model, settings, MODEL_SECONDS),
     )
     return [finding for report in found for finding in report.findings]
@@ -58,9 +59,7 @@ async def _bounded(part: str, check: Check, settings: Settings, seconds: float) 
 
 async def _check_files(settings: Settings, report: Report) -> None:
     try:
-        taxonomy = taxonomy_of(settings.model, settings.taxonomy)
-    except BundleError:
-        taxonomy = load_taxonomy()  # what is wrong with the bundle is told with the model
+        taxonomy = await asyncio.to_thread(_taxonomy, settings)
     except BellwetherError as error:
         report.wrong(str(error), "correct the file, or unset BELLWETHER_TAXONOMY")
         return
@@ -79,11 +78,21 @@ async def _check_files(settings: Settings, report: Report) -> None:
     report.fine(f"{', '.join(good)}: read and understood")
 
 
+def _taxonomy(settings: Settings) -> Taxonomy:
+    """The one that counts; what is wrong with the bundle or the registry is told with the model."""
+    if settings.taxonomy:
+        return load_taxonomy(settings.taxonomy)
+    try:
+        return taxonomy_of(model_folder(settings), None)
+    except BellwetherError:
+        return load_taxonomy()
+
+
 async def _check_model(settings: Settings, report: Report) -> None:
     try:
         said = await asyncio.to_thread(_load_model, settings)
     except BellwetherError as error:
-        report.wrong(str(error), "set BELLWETHER_MODEL and BELLWETHER_DEVICE right, or unset them")
+        report.wrong(str(error), "set BELLWETHER_MODEL, _REGISTRY and _DEVICE right, or unset them")
     else:
         report.fine(said)
 

@@ -22,10 +22,11 @@ from schemas.errors import Reason, RecordRejected
 from schemas.taxonomy import Taxonomy
 from stream.cancellation import cancelled
 from stream.dead_letters import DeadLetterWriter
+from stream.drift import DriftWatch
 from stream.event_documents import EventDocuments, Places
 from stream.events import Incoming
 from stream.feedback_checks import check, no_such_event
-from stream.feedback_labels import Labelling, Opinion, labelling
+from stream.feedback_labels import Opinion, labelling
 from stream.ledger import Lane, Ledger, Ticket
 from stream.metrics import Metrics
 from stream.room import Room
@@ -50,6 +51,7 @@ class FeedbackParts:
     documents: EventDocuments
     labels: TopicWriter
     dead_letters: DeadLetterWriter
+    drift: DriftWatch
     metrics: Metrics
 
 
@@ -229,11 +231,11 @@ class FeedbackDesk:
         refused = await self._parts.documents.mark(marked, made.marks)
         for opinion, rejection in made.rejected:
             self._reject(opinion, rejection)
-        for opinion in made.accepted:
+        for opinion, differs in made.accepted:
             if message := refused.get(opinion.event):
                 self._reject(opinion, RecordRejected(Reason.REJECTED_BY_INDEX, message))
             else:
-                self._count(opinion, made)
+                self._count(opinion.task.name, differs)
                 self._finish(opinion.incoming, opinion.ticket)
 
     def _still_ours(self, opinions: Sequence[Opinion]) -> list[Opinion]:
@@ -245,7 +247,8 @@ class FeedbackDesk:
                 self._leave(opinion.incoming)
         return ours
 
-    def _count(self, opinion: Opinion, made: Labelling) -> None:
-        self._metrics.feedback.labels(opinion.task.name).inc()
-        if opinion in made.disagreeing:
-            self._metrics.disagreement.labels(opinion.task.name).inc()
+    def _count(self, task: str, differs: bool | None) -> None:
+        self._metrics.feedback.labels(task).inc()
+        if differs is not None:
+            self._metrics.disagreement.labels(task).inc(differs)
+            self._parts.drift.disagreed(task, differs)

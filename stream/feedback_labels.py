@@ -61,13 +61,13 @@ class Opinion:
 @dataclass(slots=True)
 class Labelling:
     """What comes of a batch of opinions. `outgoing` is for the topic of labels and `marks` for the
-    documents, both in the order of the opinions."""
+    documents, both in the order of the opinions. Beside an accepted one stands whether it differs
+    from the model's answer; None where that is not known."""
 
-    accepted: list[Opinion] = field(default_factory=list)
+    accepted: list[tuple[Opinion, bool | None]] = field(default_factory=list)
     rejected: list[tuple[Opinion, RecordRejected]] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
     marks: dict[EventKey, list[HumanLabel]] = field(default_factory=lambda: defaultdict(list))
-    disagreeing: list[Opinion] = field(default_factory=list)
 
 
 def labelling(opinions: Sequence[Opinion], documents: Documents) -> Labelling:
@@ -81,14 +81,13 @@ def labelling(opinions: Sequence[Opinion], documents: Documents) -> Labelling:
         except RecordRejected as rejection:
             made.rejected.append((opinion, rejection))
             continue
-        made.accepted.append(opinion)
+        differs = record.model.label != record.label if record and record.model else None
+        made.accepted.append((opinion, differs))
         if not _is_overruled(opinion, document, made):
             value = record.to_json() if record else None
             made.outgoing.append(Outgoing(opinion.key, value))
         if document:
             made.marks[opinion.event].append(opinion.human_label)
-        if record and record.model and record.model.label != record.label:
-            made.disagreeing.append(opinion)
     return made
 
 

@@ -16,6 +16,7 @@ from prometheus_client import (
 
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SWAP_BUCKETS = (0.5, 1, 2, 5, 10, 20, 60)
 TOKEN_BUCKETS = (32, 128, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
@@ -73,6 +74,18 @@ class Metrics:
             "drift_documents_skipped_total", "Drift documents that were not stored"
         )
         self.model_info = gauge("model_info", "1 for the model that judges", "version")
+        self.model_refused = counter("model_refused_total", "Champions not taken, by attempt")
+        self.swap_seconds = histogram(
+            "swap_seconds", "Seconds to load a model beside the one that serves", SWAP_BUCKETS
+        )
+        self.registry_up = gauge("registry_up", "0 while the registry that is followed is away")
+        self.registry_up.set(1)
+
+    def serves(self, version: str, instead_of: str | None = None) -> None:
+        """Say which model judges from now on."""
+        self.model_info.labels(version).set(1)
+        if instead_of is not None and instead_of != version:
+            self.model_info.remove(instead_of)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -34,6 +34,7 @@ from stream.alerts import Verdict
 from stream.analysis import Analysis
 from stream.batcher import Batcher
 from stream.cancellation import cancelled
+from stream.classifiers import Model
 from stream.dead_letters import DeadLetterWriter
 from stream.drift import DriftWatch
 from stream.elastic import ElasticSink, Rejection
@@ -53,15 +54,14 @@ STORE_INTERVAL_SECONDS = 0.05
 T = TypeVar("T")
 Rejected = tuple[Incoming, Ticket, DeadLetter]
 Answer = Classification | Exception
-Classified = tuple[Sequence[Event], Sequence[Answer]]
+# With the analysis that belongs to the model that answered: it may be another's turn by now.
+Classified = tuple[Sequence[Event], Sequence[Answer], Analysis]
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the pipeline works with."""
+    """What the pipeline works with, beside the model, which may be another one later."""
 
-    classifier: Classifier
-    analysis: Analysis
     alerts: AlertStore
     documents: ElasticSink
     dead_letters: DeadLetterWriter
@@ -76,10 +76,15 @@ class Pipeline:
     """
 
     def __init__(
-        self, settings: Settings, parts: Parts, crash: Callable[[BaseException], None]
+        self,
+        settings: Settings,
+        model: Model,
+        parts: Parts,
+        crash: Callable[[BaseException], None],
     ) -> None:
         self._prefix = settings.prefix
         self._parts = parts
+        self._model = model
         self._metrics = parts.metrics
         self._crash = crash
         self._ledger = Ledger()
@@ -95,12 +100,29 @@ class Pipeline:
         self._resolving = False
         self.submitted = 0
         self._metrics.in_flight.set_function(lambda: self._room.records)
-        self._metrics.model_info.labels(parts.classifier.version).set(1)
+        self._metrics.serves(self._model.version)
 
     def start(self) -> None:
         """Start the stages on the running loop."""
         stages = (self._classify(), self._judge(), self._store(), self._bury())
         self._tasks = [asyncio.create_task(self._guarded(stage)) for stage in stages]
+
+    @property
+    def model(self) -> Model:
+        """The model that judges now."""
+        return self._model
+
+    @property
+    def classifier(self) -> Classifier:
+        """That of the model that judges now."""
+        return self._model.classifier
+
+    def swap(self, model: Model) -> None:
+        """Judge by another model from the next batch on. What the old one has answered goes its
+        way with the old one's labels; then it is freed."""
+        self._metrics.serves(model.version, instead_of=self._model.version)
+        self._parts.drift.renew(model.classifier)
+        self._model = model
 
     @property
     def is_behind(self) -> bool:
@@ -144,7 +166,7 @@ class Pipeline:
         self._batcher.add(Event(incoming, ticket, decoded.record, tokens))
 
     def _estimate(self, text: str) -> int:
-        return min(self._parts.classifier.window_tokens, len(text) // CHARACTERS_PER_TOKEN + 2)
+        return min(self.classifier.window_tokens, len(text) // CHARACTERS_PER_TOKEN + 2)
 
     def _reject(self, incoming: Incoming, ticket: Ticket, reason: Reason, message: str) -> None:
         self._rejected.put_nowait((incoming, ticket, incoming.dead_letter(reason, message)))
@@ -162,33 +184,40 @@ class Pipeline:
 
     async def _classify(self) -> None:
         """The model's stage."""
-        loop = asyncio.get_running_loop()
         while True:
             events = await self._batcher.next_batch()
-            answers = await loop.run_in_executor(self._engine, self._answers, events)
-            self._classified.put_nowait((events, answers))
+            self._classified.put_nowait(await self._answered(events))
 
-    def _answers(self, events: Sequence[Event]) -> list[Answer]:
+    async def _answered(self, events: Sequence[Event]) -> Classified:
+        """By the model of this moment, which is let go of with the last line."""
+        loop, model = asyncio.get_running_loop(), self._model
+        answers = await loop.run_in_executor(self._engine, self._answers, model.classifier, events)
+        return events, answers, model.analysis
+
+    def _answers(self, classifier: Classifier, events: Sequence[Event]) -> list[Answer]:
         """One an event, on the engine's thread."""
         with self._metrics.stage("classify"):
-            answers = self._classifications(events)
+            answers = self._classifications(classifier, events)
         tokens = sum(answer.tokens for answer in answers if isinstance(answer, Classification))
         self._metrics.batch_records.observe(len(events))
         self._metrics.batch_tokens.observe(tokens)
         return answers
 
-    def _classifications(self, events: Sequence[Event]) -> list[Answer]:
+    def _classifications(self, classifier: Classifier, events: Sequence[Event]) -> list[Answer]:
         """Classify; a batch on which the model raises is halved down to the culprit."""
         texts = [event.record.text for event in events]
         kinds = [event.record.kind for event in events]
         languages = [event.record.language for event in events]
         try:
-            return [*self._parts.classifier.classify(texts, kinds, languages=languages)]
+            return [*classifier.classify(texts, kinds, languages=languages)]
         except Exception as error:
             if len(events) == 1:
                 return [error]
             middle = len(events) // 2
-            return self._classifications(events[:middle]) + self._classifications(events[middle:])
+            return [
+                *self._classifications(classifier, events[:middle]),
+                *self._classifications(classifier, events[middle:]),
+            ]
 
     def _reject_for_model(self, event: Event, error: Exception) -> None:
         name = type(error).__name__
@@ -217,20 +246,22 @@ class Pipeline:
         """The next batch; none when the model had nothing to do for a while."""
         try:
             async with asyncio.timeout(IDLE_JUDGE_SECONDS):
-                events, answers = await self._classified.get()
+                classified = await self._classified.get()
         except TimeoutError:
             return []
         with self._metrics.stage("analyse"):
-            return self._analysed(events, answers)
+            return self._analysed(*classified)
 
-    def _analysed(self, events: Sequence[Event], answers: Sequence[Answer]) -> list[AnalysedEvent]:
+    def _analysed(
+        self, events: Sequence[Event], answers: Sequence[Answer], analysis: Analysis
+    ) -> list[AnalysedEvent]:
         self._parts.drift.add(a for a in answers if isinstance(a, Classification))
         analysed = []
         for event, answer in zip(events, answers, strict=True):
             if isinstance(answer, Exception):
                 self._reject_for_model(event, answer)
             else:
-                analysed.append(self._parts.analysis.analysed(event, answer))
+                analysed.append(analysis.analysed(event, answer))
         return analysed
 
     async def _verdict(self, batch: Batch) -> Verdict:

@@ -4,7 +4,7 @@ Both may be repeated, also after they were interrupted, and say what they remove
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,14 +13,15 @@ from typing import Any
 import orjson
 from elasticsearch import AsyncElasticsearch
 
-from schemas.errors import BellwetherError, RecordRejected
+from schemas.errors import RecordRejected
 from schemas.labels import parse_label_key
 from schemas.mappings import ALERTS, PROPERTIES
 from schemas.records import Kind
 from stream.alert_store import AlertStore
 from stream.brokers import confirmed_producer
+from stream.bulk import pages, send_bulk
 from stream.clients import make_elasticsearch
-from stream.elastic_errors import Failure, expected_to_answer
+from stream.elastic_errors import expected_to_answer
 from stream.indices import month_of, monthly_indices
 from stream.redis_session import redis_session
 from stream.settings import Settings
@@ -29,7 +30,6 @@ from stream.topics import LABELS
 
 _PAGE = 1_000
 _TOMBSTONE_BYTES = 16 * 1024  # a key of four quoted names
-_GONE = 404
 
 Hit = dict[str, Any]
 
@@ -88,7 +88,7 @@ async def forget(settings: Settings, customer_id: str) -> Forgotten:
             store = AlertStore(redis, settings.prefix)
             await store.forget(Kind.MESSAGE.stream, event_ids)
         alerts, trimmed = await _forget_alerts(client, settings.prefix, event_ids)
-        await _bulk(client, map(_deletion, messages))
+        await send_bulk(client, map(_deletion, messages))
     return Forgotten(len(event_ids), alerts, trimmed, labels)
 
 
@@ -124,7 +124,7 @@ async def _forget_alerts(
     alias = f"{prefix}{ALERTS}"
     await client.indices.refresh(index=alias, ignore_unavailable=True)
     found: dict[str, Hit] = {}
-    for page in _pages(sorted(event_ids)):
+    for page in pages(sorted(event_ids)):
         behind = {
             "bool": {"should": [{"terms": {"event_id": page}}, {"terms": {"event_ids": page}}]}
         }
@@ -133,7 +133,9 @@ async def _forget_alerts(
         found |= {hit["_id"]: hit for hit in hits}
     raised = [hit for hit in found.values() if hit["_source"]["event_id"] in event_ids]
     others = [hit for hit in found.values() if hit["_source"]["event_id"] not in event_ids]
-    await _bulk(client, [*map(_deletion, raised), *(_trimmed(hit, event_ids) for hit in others)])
+    await send_bulk(
+        client, [*map(_deletion, raised), *(_trimmed(hit, event_ids) for hit in others)]
+    )
     return len(raised), len(others)
 
 
@@ -173,31 +175,6 @@ def _trimmed(hit: Hit, event_ids: set[str]) -> bytes:
 
 def _place(hit: Hit) -> dict[str, str]:
     return {"_index": hit["_index"], "_id": hit["_id"]}
-
-
-async def _bulk(client: AsyncElasticsearch, actions: Iterable[bytes]) -> None:
-    """Do it all; what is already gone is fine. Raises BellwetherError."""
-    for page in _pages(list(actions)):
-        response = await client.bulk(
-            body=b"".join(page),  # type: ignore[arg-type]
-            refresh=True,
-            filter_path="items.*.status,items.*.error.type,items.*.error.reason",
-        )
-        failures = [
-            failure
-            for item in response["items"]
-            for answer in item.values()
-            if (failure := Failure.of_item(answer)) and failure.status != _GONE
-        ]
-        if failures:
-            raise BellwetherError(
-                f"Elasticsearch did not remove {len(failures)} documents "
-                f"({failures[0].for_log()}): cure this and repeat the command"
-            )
-
-
-def _pages(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (items[first : first + _PAGE] for first in range(0, len(items), _PAGE))
 
 
 # Labels

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 import faust
@@ -14,12 +16,11 @@ from mode import Service
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from models.classifier import Classifier
 from schemas.errors import ServerUnavailable
 from schemas.sources import Source
 from stream.alert_store import AlertStore
-from stream.analysis import Analysis
 from stream.app import attach, attach_sources, gather_fetches, hold_back
+from stream.classifiers import Model, load_model
 from stream.clients import make_elasticsearch, make_redis
 from stream.dead_letters import DeadLetterWriter
 from stream.drift import MINUTE_SECONDS, DriftWatch
@@ -31,6 +32,7 @@ from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
 from stream.retry import pauses
 from stream.settings import Settings
+from stream.swap import Swapper
 from stream.topic_writer import TopicWriter
 from stream.topics import FEEDBACK, LABELS, initialise
 
@@ -47,15 +49,19 @@ FEEDBACK_BUFFERED = 4_096
 
 
 class Runtime(Service):
-    """Starts before the Faust app and stops after it; owns the clients of the sinks."""
+    """Starts before the Faust app and stops after it; owns the clients of the sinks.
+
+    `threads` are the model's; `supervisor` tells of the registry's champions, where it is followed.
+    """
 
     def __init__(
         self,
         app: faust.App,
         settings: Settings,
         sources: Sequence[Source],
-        classifier: Classifier,
-        analysis: Analysis,
+        model: Model,
+        threads: int,
+        supervisor: Connection | None,
         minute_seconds: float = MINUTE_SECONDS,
     ) -> None:
         super().__init__()
@@ -69,11 +75,13 @@ class Runtime(Service):
         self._elasticsearch: AsyncElasticsearch = make_elasticsearch(settings)
         self._dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
         self._drift = DriftWatch(
-            classifier, self._elasticsearch, self._metrics, settings.prefix, minute_seconds
+            model.classifier,
+            self._elasticsearch,
+            self._metrics,
+            settings.prefix,
+            minute_seconds,
         )
         parts = Parts(
-            classifier=classifier,
-            analysis=analysis,
             alerts=AlertStore(
                 self._redis, settings.prefix, remember_seconds=settings.retention_days * DAY_SECONDS
             ),
@@ -82,7 +90,11 @@ class Runtime(Service):
             drift=self._drift,
             metrics=self._metrics,
         )
-        self._pipeline = Pipeline(settings, parts, self._crash_app)
+        self._pipeline = Pipeline(settings, model, parts, self._crash_app)
+        load = partial(load_model, settings=settings, threads=threads)
+        self._swapper = (
+            Swapper(self._pipeline, self._metrics, load, supervisor) if supervisor else None
+        )
         self._labels = TopicWriter(settings, LABELS, LABEL_BYTES, self._retried("kafka"))
         self._feedback_dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
         self._feedback = self._feedback_desk(parts)
@@ -107,12 +119,13 @@ class Runtime(Service):
         return FeedbackDesk(
             settings,
             FeedbackParts(
-                taxonomy=lambda: parts.classifier.taxonomy,
+                taxonomy=lambda: self._pipeline.model.classifier.taxonomy,
                 documents=EventDocuments(
                     self._elasticsearch, parts.documents, settings.prefix, retried
                 ),
                 labels=self._labels,
                 dead_letters=self._feedback_dead_letters,
+                drift=self._drift,
                 metrics=self._metrics,
             ),
             self._crash_app,
@@ -204,6 +217,11 @@ class Runtime(Service):
             if end is not None:
                 lag = max(0, end - committed)
                 self._metrics.consumer_lag.labels(tp.topic, str(tp.partition)).set(lag)
+
+    @Service.task
+    async def _follow_registry(self) -> None:
+        if self._swapper:
+            await self._swapper.follow()
 
     @Service.task
     async def _watch_load(self) -> None:

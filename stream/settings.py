@@ -67,14 +67,21 @@ class Settings(BaseSettings):
     elasticsearch_replicas: int = Field(0, ge=0, description="Replicas of the indices")
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs")
-    model: Path | None = Field(None, description="Bundle folder; default: the shipped bundle")
+    model: Path | None = Field(
+        None,
+        description="Bundle folder, or `champion`; default: the registry's champion, else the "
+        "shipped bundle",
+    )
     threads: int = Field(
         0, ge=0, description="Model threads a process; 0 shares the cores among the processes"
     )
 
     registry: str = Field(
         "",
-        description="MLflow store of training runs, a URI; default: SQLite under `HOME`",
+        description="MLflow store of models and training runs, a URI; default: SQLite under `HOME`",
+    )
+    registry_seconds: float = Field(
+        2, ge=0.1, description="Pause between two looks at the registry's champion"
     )
     early_exit: bool = Field(
         True, description="Plain texts leave the network early: faster, nearly as often right"
@@ -137,6 +144,21 @@ class Settings(BaseSettings):
     def tracking(self) -> str:
         """The URI of the MLflow store."""
         return self.registry or f"sqlite:///{self.home.resolve() / 'registry.db'}"
+
+    @property
+    def registered_model(self) -> str:
+        """The name of the model in the registry."""
+        return f"{self.prefix}bellwether"
+
+    @property
+    def registered_files(self) -> Path:
+        """Where the files of versions stand if the registry is a database and no server."""
+        return self.home.resolve() / "registry"
+
+    @property
+    def fetched_models(self) -> Path:
+        """Bundles fetched from the registry, each a folder named by its version."""
+        return self.home.resolve() / "models"
 
     @property
     def group(self) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from benchmarks.common.corpus import Event
-from models.bundle import taxonomy_of
-from models.classifier import Classifier
 from schemas.decoding import decode
 from schemas.errors import BellwetherError
 from schemas.records import Kind, Record
 from schemas.sources import load_sources
+from stream.classifiers import load_classifier
 from stream.risk import RiskModel
 from stream.rules import RuleBook
 from stream.settings import Settings
@@ -61,11 +60,9 @@ class AlertingTexts:
 
 
 def _proved(settings: Settings) -> Iterator[tuple[Kind, str]]:
-    taxonomy = taxonomy_of(settings.model, settings.taxonomy)
+    classifier = load_classifier(settings, threads=os.cpu_count() or 1)
+    taxonomy = classifier.taxonomy
     risk, rules = RiskModel.load(settings.risk, taxonomy), RuleBook.load(settings.rules, taxonomy)
-    classifier = Classifier.load(
-        settings.model, taxonomy=taxonomy, device=settings.device, threads=os.cpu_count() or 1
-    )
     records = _records(settings)
     answers = classifier.classify(
         [record.text for record in records], [record.kind for record in records]

@@ -1,7 +1,9 @@
 """A bundle of the small encoder with heads of two stages; made in a few seconds."""
 
+import shutil
 from pathlib import Path
 
+from models.bundle import MANIFEST, Manifest, write_manifest
 from models.training import train
 
 RECIPE = "exits: [1]\npooled_layers: 1\n"
@@ -14,3 +16,11 @@ def write_bundle(folder: Path, data: Path, encoder: Path) -> Path:
     out = folder / "bundle"
     train(data, out, recipe=str(recipe), encoder=encoder, threads=1, report=lambda _: None)
     return out
+
+
+def another_bundle(bundle: Path, folder: Path, seed: int) -> Path:
+    """A copy of a bundle with another seed in its manifest, so of another version."""
+    shutil.copytree(bundle, folder)
+    manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    write_manifest(folder, manifest.model_copy(update={"seed": seed}))
+    return folder

@@ -41,6 +41,8 @@ COMMANDS = (
     "forget",
     "dead-letters",
     "alerts",
+    "models",
+    "reclassify",
 )
 NEWS = "financial-news"
 NO_SERVERS = {
@@ -115,8 +117,8 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         "try:\n"
         "    main()\n"
         "finally:\n"
-        "    heavy = {'aiokafka', 'asyncio', 'elasticsearch', 'faust', 'numpy', 'onnxruntime',\n"
-        "             'pydantic', 'redis', 'yaml'} & set(sys.modules)\n"
+        "    heavy = {'aiokafka', 'asyncio', 'elasticsearch', 'faust', 'mlflow', 'numpy',\n"
+        "             'onnxruntime', 'pydantic', 'redis', 'yaml'} & set(sys.modules)\n"
         "    print('heavy:', sorted(heavy))\n"
     )
     done = subprocess.run(
@@ -131,7 +133,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 def test_every_command_teaches(bellwether: Bellwether, command: str) -> None:
     said = bellwether(command, "--help")
     assert said.code == 0
-    if command in ("dead-letters", "alerts"):
+    if command in ("dead-letters", "alerts", "models"):
         assert "list" in said.out
         said = bellwether(command, "list", "--help")
     assert f"$ bellwether {command}" in said.out
@@ -158,6 +160,11 @@ def test_version(bellwether: Bellwether) -> None:
         ("prune",),
         ("prune", "--older-than", "a year"),
         ("forget",),
+        ("reclassify",),
+        ("reclassify", "--from", "1h", "--to", "2h"),
+        ("reclassify", "--from", "1h", "--stream", "news"),
+        ("models", "show"),
+        ("models", "promote"),
         ("classify", "/absent.jsonl"),
         ("classify", "/dev/null", "--task", "news.weather"),
         ("classify", "/dev/null", "--kind", "letters"),
@@ -200,6 +207,7 @@ def test_a_wrong_setting_is_2_in_one_line(
         ("alerts", "watch"),
         ("prune", "--older-than", "90d"),
         ("forget", "--customer", "c1", "--yes"),
+        ("reclassify", "--from", "1h"),
     ],
     ids=" ".join,
 )

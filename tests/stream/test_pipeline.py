@@ -7,19 +7,15 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 from redis.asyncio import Redis
 
-from models.classifier import Classifier
 from ops.servers.ports import free_port
-from schemas.taxonomy import load_taxonomy
 from stream import pipeline as pipelines
 from stream.alert_store import AlertStore
-from stream.analysis import Analysis
+from stream.classifiers import load_model
 from stream.dead_letters import DeadLetterWriter
 from stream.drift import DriftWatch
 from stream.elastic import ElasticSink
 from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
-from stream.risk import RiskModel
-from stream.rules import RuleBook
 from stream.settings import load_settings
 from tests.stream.alert_events import START, burst
 
@@ -38,25 +34,16 @@ async def test_resolutions_do_not_pile_up_while_elasticsearch_is_away(
     monkeypatch.setattr(pipelines, "IDLE_JUDGE_SECONDS", 0.01)
     away = AsyncElasticsearch(f"http://127.0.0.1:{free_port()}")
     metrics = Metrics()
-    taxonomy = load_taxonomy()
     crashes: list[BaseException] = []
-    classifier = Classifier.load(threads=1)
+    model = load_model(None, settings, threads=1)
     parts = Parts(
-        classifier=classifier,
-        analysis=Analysis(
-            RiskModel.load(None, taxonomy),
-            RuleBook.load(None, taxonomy),
-            taxonomy,
-            settings.prefix,
-            settings.alert_max_age_seconds,
-        ),
         alerts=store,
         documents=ElasticSink(away, metrics.sink_retries.labels("elasticsearch").inc),
         dead_letters=DeadLetterWriter(settings, lambda: None),
-        drift=DriftWatch(classifier, away, metrics, settings.prefix),
+        drift=DriftWatch(model.classifier, away, metrics, settings.prefix),
         metrics=metrics,
     )
-    pipeline = Pipeline(settings, parts, crashes.append)
+    pipeline = Pipeline(settings, model, parts, crashes.append)
     pipeline.start()
     try:
         async with asyncio.timeout(30):
