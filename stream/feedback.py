@@ -22,7 +22,6 @@ from schemas.errors import Reason, RecordRejected
 from schemas.taxonomy import Taxonomy
 from stream.cancellation import cancelled
 from stream.dead_letters import DeadLetterWriter
-from stream.drift import DriftWatch
 from stream.event_documents import EventDocuments, Places
 from stream.events import Incoming
 from stream.feedback_checks import check, no_such_event
@@ -45,13 +44,14 @@ MAX_RECORDS, MAX_BYTES = 1_000, 16 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class FeedbackParts:
     """What the feedback's way works with. `taxonomy` is asked for each record: a swapped model may
-    have another."""
+    have another. `compared` is told of each label's task and whether it differs from the model's
+    answer."""
 
     taxonomy: Callable[[], Taxonomy]
+    compared: Callable[[str, bool], None]
     documents: EventDocuments
     labels: TopicWriter
     dead_letters: DeadLetterWriter
-    drift: DriftWatch
     metrics: Metrics
 
 
@@ -251,4 +251,4 @@ class FeedbackDesk:
         self._metrics.feedback.labels(task).inc()
         if differs is not None:
             self._metrics.disagreement.labels(task).inc(differs)
-            self._parts.drift.disagreed(task, differs)
+            self._parts.compared(task, differs)

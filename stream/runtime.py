@@ -120,12 +120,12 @@ class Runtime(Service):
             settings,
             FeedbackParts(
                 taxonomy=lambda: self._pipeline.model.classifier.taxonomy,
+                compared=self._drift.disagreed,
                 documents=EventDocuments(
                     self._elasticsearch, parts.documents, settings.prefix, retried
                 ),
                 labels=self._labels,
                 dead_letters=self._feedback_dead_letters,
-                drift=self._drift,
                 metrics=self._metrics,
             ),
             self._crash_app,

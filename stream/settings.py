@@ -90,6 +90,24 @@ class Settings(BaseSettings):
         16_384, ge=0, description="Answers kept for texts that come again; 0 keeps none"
     )
 
+    training_data: Path | None = Field(
+        None,
+        description="Folder of labelled sets that the trainer repeats; default: class statistics "
+        "and recent events",
+    )
+    trainer_labels: int = Field(20, ge=1, description="New labels that start a run of the trainer")
+    trainer_hours: float = Field(
+        24, gt=0, description="Hours after which one new label starts a run"
+    )
+    trainer_seconds: float = Field(60, gt=0, description="Pause between two looks at the labels")
+    trainer_threads: int = Field(1, ge=1, description="Threads of the trainer")
+    trusted_annotators: str = Field(
+        "", description="Annotators whose word needs no second one, joined by commas"
+    )
+    labels_an_hour: int = Field(
+        100, ge=1, description="An annotator who gives more is a flood, and is set aside"
+    )
+
     sources: Path | None = Field(None, description="YAML list of topics and field mappings")
     rules: Path | None = Field(None, description="YAML file of alert rules")
     taxonomy: Path | None = Field(
@@ -159,6 +177,11 @@ class Settings(BaseSettings):
     def fetched_models(self) -> Path:
         """Bundles fetched from the registry, each a folder named by its version."""
         return self.home.resolve() / "models"
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The annotators whose word needs no second one."""
+        return tuple(name for part in self.trusted_annotators.split(",") if (name := part.strip()))
 
     @property
     def group(self) -> str:

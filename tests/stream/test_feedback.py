@@ -62,6 +62,7 @@ class Desk:
     acknowledged: list[int] = field(default_factory=list)
     held: list[bool] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
+    compared: list[tuple[str, bool]] = field(default_factory=list)
     submitted: int = 0
     desk: FeedbackDesk = field(init=False)
 
@@ -70,6 +71,7 @@ class Desk:
         self.dead = DeadLetterWriter(self.settings, lambda: None)
         parts = FeedbackParts(
             taxonomy=lambda: TAXONOMY,
+            compared=lambda task, differs: self.compared.append((task, differs)),
             documents=EventDocuments(self.client, self.sink, self.settings.prefix, lambda: None),
             labels=self.labels,
             dead_letters=self.dead,

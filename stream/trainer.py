@@ -1,0 +1,313 @@
+"""The trainer: from the labels that people gave to a model that the workers take over.
+
+A run reads all labels, resolves them into lessons, makes a candidate of the champion, lets the gate
+judge it, and promotes it if every check is passed. Kafka keeps the labels and the registry keeps
+what came of them, so a trainer that was killed loses nothing but its time: a candidate appears in
+the registry whole or not at all, and the next run begins anew.
+"""
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from models.bundle import SHIPPED_BUNDLE, Bundle
+from models.classifier import Classifier
+from models.data import DataError
+from models.gate import Evidence, judge
+from models.gate_report import GateReport
+from models.incremental import Method, Relearnt, relearn
+from models.lessons import LessonSettings, Resolution, known_labels, resolve
+from models.rehearsal import Rehearsal, rehearsal_of_sets
+from models.tracking import tracked
+from models.version_files import REPORT
+from models.versions import CANDIDATE, CHAMPION, Version
+from schemas.errors import BellwetherError, ConfigurationError, ServerUnavailable
+from stream.champion import follows_registry, open_registry
+from stream.labels import Labels, Positions, read_labels
+from stream.recent_events import recent_texts
+from stream.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Tags of a version: what the gate decided, and up to where the topic `labels` was read for it.
+DECISION, LABELS = "decision", "labels"
+HOUR_SECONDS = 3600.0
+# A trainer steps back wherever a worker wants the processor.
+NICENESS = 10
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: the version that was promoted, or why none was."""
+
+    version: str | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"promoted {self.version}" if self.version else f"refused: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The version that serves; None where it is the shipped bundle, which nobody registered yet."""
+
+    version: Version | None
+    bundle: Bundle
+    classifier: Classifier
+
+
+class Trainer:
+    """Makes one run at a time. `report` is told each step in words."""
+
+    def __init__(self, settings: Settings, method: Method, report: Report) -> None:
+        if not follows_registry(settings):
+            raise ConfigurationError(
+                "BELLWETHER_MODEL names a folder, so that workers would not follow what is "
+                "promoted. Unset it, or set it to champion."
+            )
+        self._settings = settings
+        self._registry = open_registry(settings)
+        self._method = method
+        self._report = report
+        self._read_to: Positions = {}
+        self._run_at = time.monotonic()
+
+    def watch(self) -> None:
+        """For ever: a run whenever enough labels are new, or some are and enough time went by."""
+        self._read_to = self._last_positions()
+        self._report(
+            f"waiting for {self._settings.trainer_labels} new labels, or for one and "
+            f"{self._settings.trainer_hours:g} hours"
+        )
+        while True:
+            try:
+                labels = asyncio.run(read_labels(self._settings))
+                if self._is_due(labels.since(self._read_to)):
+                    self._report(str(self.run(labels)))
+            except (ServerUnavailable, ConfigurationError) as error:
+                logger.warning("%s Trying again.", error)
+            time.sleep(self._settings.trainer_seconds)
+
+    def _is_due(self, new: int) -> bool:
+        hours = (time.monotonic() - self._run_at) / HOUR_SECONDS
+        return new >= self._settings.trainer_labels or (
+            new > 0 and hours >= self._settings.trainer_hours
+        )
+
+    def run(self, labels: Labels | None = None) -> Outcome:
+        """One run on the labels (None: those in the topic now).
+
+        Raises ServerUnavailable and ConfigurationError when a server or the registry is away, and
+        BundleError when the champion cannot be used.
+        """
+        labels = labels or asyncio.run(read_labels(self._settings))
+        self._report(f"{len(labels.standing):,} labels stand")
+        if labels.unreadable:
+            self._report(f"beware: {labels.unreadable:,} records in the topic are no labels")
+        with alone(self._settings.home), self._tracked(labels):
+            outcome = self._learn(labels)
+            _log_outcome(outcome)
+        self._read_to, self._run_at = labels.positions, time.monotonic()
+        return outcome
+
+    @contextmanager
+    def _tracked(self, labels: Labels) -> Iterator[None]:
+        settings = {"method": self._method, "labels": len(labels.standing)}
+        with tracked(self._settings.tracking, "incremental", settings):
+            yield
+
+    def _learn(self, labels: Labels) -> Outcome:
+        champion = self._champion()
+        rehearsal = self._rehearsal()
+        self._report(f"the champion is {champion.bundle.version}")
+        resolution = resolve(
+            labels.given(),
+            champion.classifier,
+            LessonSettings(
+                labels_an_hour=self._settings.labels_an_hour,
+                trusted=self._settings.trusted,
+            ),
+            known_labels(rehearsal.labelled),
+        )
+        for line in resolution.why():
+            self._report(line)
+        if not any(lesson.contradicts for lesson in resolution.lessons):
+            why = "; ".join(["no label teaches the champion anything new", *resolution.why()])
+            _log_report({"resolution": _resolution(resolution)})
+            return Outcome(None, why)
+        folder = self._settings.home / "candidates"
+        rmtree(folder, ignore_errors=True)  # what a killed run has left
+        folder.mkdir(parents=True)
+        with TemporaryDirectory(dir=folder) as temporary:
+            out = Path(temporary) / "candidate"
+            relearnt = self._relearnt(champion, resolution, rehearsal, out)
+            if isinstance(relearnt, Outcome):
+                return relearnt
+            return self._judged(champion, resolution, rehearsal, relearnt, out, labels.positions)
+
+    def _champion(self) -> Champion:
+        version = self._registry.alias(CHAMPION)
+        folder = (
+            self._registry.fetch(version, self._settings.fetched_models)
+            if version
+            else SHIPPED_BUNDLE
+        )
+        return Champion(version, Bundle.open(folder), self._loaded(folder))
+
+    def _loaded(self, folder: Path) -> Classifier:
+        """As a worker serves it, but without a cache."""
+        return Classifier.load(
+            folder,
+            threads=self._settings.trainer_threads,
+            early_exit=self._settings.early_exit,
+        )
+
+    def _rehearsal(self) -> Rehearsal:
+        """Old texts: of the training sets where their folder is set, and recent events."""
+        recent = asyncio.run(recent_texts(self._settings))
+        folder = self._settings.training_data
+        if folder is None:
+            self._report(f"{len(recent):,} recent events against forgetting")
+            return Rehearsal(recent=tuple(recent))
+        try:
+            found = rehearsal_of_sets(folder, recent=recent)
+        except DataError as error:
+            raise ConfigurationError(f"BELLWETHER_TRAINING_DATA: {error}") from error
+        self._report(
+            f"{len(found.labelled):,} texts of the training sets and {len(recent):,} recent events "
+            "against forgetting"
+        )
+        return found
+
+    def _relearnt(
+        self, champion: Champion, resolution: Resolution, rehearsal: Rehearsal, out: Path
+    ) -> Relearnt | Outcome:
+        try:
+            return relearn(
+                champion.bundle,
+                resolution.lessons,
+                rehearsal,
+                out,
+                method=self._method,
+                threads=self._settings.trainer_threads,
+                store=self._settings.home / "vectors",
+                report=self._report,
+            )
+        except DataError as error:
+            return Outcome(None, str(error))
+
+    def _judged(
+        self,
+        champion: Champion,
+        resolution: Resolution,
+        rehearsal: Rehearsal,
+        relearnt: Relearnt,
+        out: Path,
+        positions: Positions,
+    ) -> Outcome:
+        evidence = Evidence(
+            relearnt.held_out, resolution.lessons, rehearsal, audits=resolution.audits
+        )
+        gate = judge(champion.classifier, self._loaded(out), evidence, self._report)
+        report = {
+            "gate": gate.model_dump(mode="json"),
+            "method": relearnt.method,
+            "resolution": _resolution(resolution),
+        }
+        _log_report(report)
+        version = self._registered(out, gate, report, positions)
+        if gate.decision == "refused":
+            return Outcome(None, gate.why)
+        return self._promoted(champion, version)
+
+    def _registered(
+        self, bundle: Path, gate: GateReport, report: dict[str, Any], positions: Positions
+    ) -> Version:
+        file = bundle.with_name(REPORT)
+        file.write_text(json.dumps(report, indent=2))
+        # MLflow takes no commas in names.
+        figures = {"gate": {c.name.replace(", ", "/"): c.figure for c in gate.checks}}
+        tags = {DECISION: f"{gate.decision}: {gate.why}", LABELS: json.dumps(positions)}
+        version = self._registry.register(bundle, metrics=figures, tags=tags, report_files=[file])
+        self._registry.set_alias(CANDIDATE, version)
+        return version
+
+    def _promoted(self, champion: Champion, version: Version) -> Outcome:
+        """Unless somebody put another champion in place meanwhile, by which nobody judged."""
+        now = self._registry.alias(CHAMPION)
+        if (now and now.name) != (champion.version and champion.version.name):
+            return Outcome(None, "another model became the champion meanwhile; run again")
+        self._registry.promote(version)
+        return Outcome(version.name, "")
+
+    def _last_positions(self) -> Positions:
+        """Up to where labels were read for the newest version that was learnt from some."""
+        tagged = (version.tags.get(LABELS) for version in self._registry.versions())
+        last: dict[str, int] = json.loads(next((tag for tag in tagged if tag), "{}"))
+        return {int(partition): offset for partition, offset in last.items()}
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """One run at a time: two would promote over each other. Raises BellwetherError."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "trainer.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BellwetherError(f"Another trainer is at work in {home}.") from None
+        yield
+
+
+def step_back(threads: int) -> None:
+    """Let workers go before this process, and keep its libraries to so many threads."""
+    os.nice(NICENESS)
+    from torch import set_num_threads
+
+    set_num_threads(threads)
+
+
+def _resolution(resolution: Resolution) -> dict[str, Any]:
+    """What the report says of the labels; without their texts."""
+    return {
+        "lessons": len(resolution.lessons),
+        "corrections": sum(lesson.contradicts for lesson in resolution.lessons),
+        "audits": len(resolution.audits),
+        "superseded": resolution.superseded,
+        "set_aside": resolution.why(),
+        "implausible": [
+            {
+                "task": aside.given.task,
+                "event_id": aside.given.event_id,
+                "entity": aside.given.entity,
+                "annotator": aside.given.annotator,
+                "label": aside.given.label,
+                "reason": aside.reason,
+            }
+            for aside in resolution.set_aside
+        ],
+    }
+
+
+def _log_report(report: dict[str, Any]) -> None:
+    import mlflow
+
+    mlflow.log_dict(report, REPORT)
+
+
+def _log_outcome(outcome: Outcome) -> None:
+    import mlflow
+
+    mlflow.set_tag(DECISION, str(outcome))
