@@ -203,11 +203,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def replace_folder(finished: Path, target: Path) -> None:
-    """Moves a finished bundle to its place; what stood there is gone."""
-    if target.exists():
-        shutil.rmtree(target)
+    """Moves a finished bundle to its place; what stood there is gone.
+
+    A process that is killed here leaves the old bundle, the new one or none there, never a part.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.with_name(f".{target.name}-replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
     shutil.move(finished, target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_manifest(folder: Path) -> Manifest:

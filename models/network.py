@@ -328,6 +328,39 @@ def _add_product(graph: onnx.GraphProto, name: str, vector: str, head: Head) -> 
     graph.node.append(helper.make_node("Gemm", inputs, [name], name=name))
 
 
+def with_heads(graph: bytes, heads: Mapping[str, Head]) -> bytes:
+    """A stage's serialised graph with other weights in heads that it has; all else is as it was.
+
+    A head with further columns (`with_columns`) keeps a product for each part.
+    """
+    model = onnx.load_model_from_string(graph)
+    for name, head in heads.items():
+        _replace_product(model.graph, name, head)
+    return bytes(model.SerializeToString())
+
+
+def _replace_product(graph: onnx.GraphProto, output: str, head: Head) -> None:
+    (producer,) = (node for node in graph.node if output in node.output)
+    if producer.op_type == "Concat":
+        start = 0
+        for part in producer.input:
+            (own,) = (node for node in graph.node if part in node.output)
+            columns = slice(start, start := start + _constant(graph, own.input[2]).dims[0])
+            piece = Head(head.labels[columns], head.weight[:, columns], head.bias[columns])
+            _replace_product(graph, part, piece)
+        return
+    for name, array in zip(producer.input[1:], (head.weight, head.bias), strict=True):
+        constant = _constant(graph, name)
+        if tuple(constant.dims) != array.shape:
+            raise ValueError(f"{name} has the shape {tuple(constant.dims)}, not {array.shape}")
+        constant.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
+
+
+def _constant(graph: onnx.GraphProto, name: str) -> onnx.TensorProto:
+    found: onnx.TensorProto = next(each for each in graph.initializer if each.name == name)
+    return found
+
+
 def _rows(task: str, texts: str, companies: str) -> str:
     return companies if task == COMPANY_SENTIMENT else texts
 

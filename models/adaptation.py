@@ -1,0 +1,350 @@
+"""A run in which the encoder learns too: through low-rank matrices (`lora`) or by itself (`full`).
+
+It starts from the champion's weights and heads and repeats old texts beside the lessons; to those
+the champion's own answers are kept by distillation (Hinton et al. 2015). Then the way to a bundle is
+that of training: matrices merged, ranges measured, int8 graphs, and heads fitted on their vectors.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from models import bundle as bundles
+from models.batches import Collator, TextSet, text_sets
+from models.bundle import Bundle, Manifest, replace_folder
+from models.calibration import softmax
+from models.data import Example, Split
+from models.encoder import WORDS, Encoder
+from models.engine import OnnxEngine
+from models.export import measure_ranges, stage_graphs
+from models.finetuning import (
+    MultiTaskNetwork,
+    MultiTaskTrainer,
+    Progress,
+    StageLogits,
+    _adapted,
+    _heads,
+    _learning_bert,
+    _weights,
+)
+from models.grouping import folds
+from models.head_lessons import HeadLessons, TaughtTask
+from models.heads import FloatArray
+from models.incremental import (
+    Relearnt,
+    Teaching,
+    described,
+    head_arrays,
+    heads_of,
+    seal,
+    write_heads,
+)
+from models.network import Head
+from models.opinions import as_examples
+from models.quantization import Range
+from models.recipe import Finetuning, Stage
+from models.rehearsal import RECENT
+from models.tokenizer import WindowTokenizer
+from models.torch_network import trained_encoder
+from models.training import range_texts
+from models.vectors import Vectors, read_vectors
+from schemas.taxonomy import COMPANY_SENTIMENT
+
+Method = Literal["lora", "full"]
+
+# Steps of BATCH_TEXTS texts: some minutes on two cores.
+STEPS, BATCH_TEXTS = 240, 32
+# Of the repeated texts so many a head go through the encoder.
+REPEATED_TEXTS = 1_500
+# Weight of the champion's answers beside the labels, on old texts.
+DISTILLATION = 1.0
+RATES = {"lora": 3e-4, "full": 3e-5}
+RANGE_TEXTS = 60
+LESSONS = "feedback"
+
+
+class DistillingTrainer(MultiTaskTrainer):
+    """Learns lessons by their labels, and old texts by the teacher's answers."""
+
+    teacher: MultiTaskNetwork | None = None
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        is_lesson = bool(inputs.pop("lesson"))
+        if is_lesson or self.teacher is None:
+            return super().compute_loss(model, inputs, return_outputs)
+        answers = self._answers(model, inputs)
+        with torch.no_grad():
+            taught = self._answers(self.teacher, inputs)
+        losses = [_distance(answer, known) for answer, known in zip(answers, taught, strict=True)]
+        loss = DISTILLATION * torch.stack(losses).sum()
+        return (loss, {"logits": answers[-1].text}) if return_outputs else loss
+
+
+class LessonCollator(Collator):
+    """Says of each batch whether it is of lessons."""
+
+    def __call__(self, rows: Sequence[tuple[TextSet, int]]) -> dict[str, torch.Tensor]:
+        batch = super().__call__(rows)
+        batch["lesson"] = torch.tensor(rows[0][0].source == LESSONS)
+        return batch
+
+
+def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
+    """Puts a candidate at `out` whose encoder learnt the lessons that are not kept out."""
+    champion = teaching.champion
+    encoder = trained_encoder(champion, teaching.encoder)
+    examples = _examples(teaching)
+    learnt, heads = _learn(teaching, method, encoder, examples)
+    teaching.report("measuring the ranges of activations")
+    old = [e for e in examples if e.source != LESSONS] or examples
+    ranges = measure_ranges(
+        learnt,
+        range_texts(old, RANGE_TEXTS, teaching.seed),
+        champion.manifest.window_tokens,
+    )
+    taught = _fitted(teaching, learnt, ranges, heads)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=".candidate-") as temporary:
+        folder = Path(temporary) / "bundle"
+        folder.mkdir()
+        _write_files(folder, champion, learnt, ranges, taught)
+        manifest = _sealed(folder, teaching, method, taught)
+        replace_folder(folder, out)
+    teaching.report(f"Wrote candidate {manifest.version} to {out}")
+    held_out = tuple(each for task in taught.values() for each in task.held_out)
+    return Relearnt(manifest, method, held_out)
+
+
+def _examples(teaching: Teaching) -> list[Example]:
+    """Lessons but for the fold that judges, and old texts of every head."""
+    kept = [
+        lesson
+        for own in teaching.by_task.values()
+        for lesson, fold in zip(own, folds([each.group for each in own]), strict=True)
+        if fold != 0
+    ]
+    champion = teaching.champion
+    old = [
+        example
+        for name in champion.manifest.heads
+        for example in _repeated(teaching, name)[:REPEATED_TEXTS]
+    ]
+    return [*as_examples(kept), *(old if teaching.protected else [])]
+
+
+def _repeated(teaching: Teaching, name: str) -> list[Example]:
+    """Old texts with a label: of recent events any will do, since only the teacher is heard."""
+    labels = teaching.champion.manifest.heads[name].labels
+    return [
+        replace(example, label=labels[0]) if example.source == RECENT else example
+        for example in teaching.rehearsal.repeated(name, teaching.champion.taxonomy)
+    ]
+
+
+def _learn(
+    teaching: Teaching, method: Method, encoder: Encoder, examples: Sequence[Example]
+) -> tuple[Encoder, list[dict[str, Head]]]:
+    """The encoder and the heads of each stage after the run."""
+    champion = teaching.champion
+    torch.manual_seed(teaching.seed)
+    if teaching.threads:
+        torch.set_num_threads(teaching.threads)
+    settings = Finetuning(method=method, epochs=1, batch_texts=BATCH_TEXTS, augmentation=0.0)
+    settings = settings.model_copy(
+        update={"learning_rate": RATES[method], "head_learning_rate": 1e-3}
+    )
+    window = min(settings.window_tokens, champion.manifest.window_tokens)
+    tokenizer = WindowTokenizer(champion.tokenizer, window)
+    taxonomy = champion.taxonomy
+    sets = text_sets(tokenizer, examples, taxonomy, Split.TRAIN)
+    network = _network(champion, encoder, settings)
+    teacher = _network(champion, encoder, settings.model_copy(update={"method": "full"}))
+    collator = LessonCollator(tokenizer, {task: n for n, task in enumerate(taxonomy.tasks)})
+    with TemporaryDirectory() as folder:
+        trainer = DistillingTrainer(
+            network,
+            _arguments(Path(folder), teaching.seed),
+            settings,
+            _balanced(sets),
+            [],
+            collator,
+            [Progress(teaching.report)],
+        )
+        trainer.teacher = deepcopy(teacher).requires_grad_(False).eval()
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return replace(encoder, weights=_weights(network.encoder, encoder)), _heads(network, taxonomy)
+
+
+def _balanced(sets: Sequence[TextSet]) -> list[TextSet]:
+    """Lessons repeated until they are a quarter of all texts."""
+    old = sum(len(each) for each in sets if each.source != LESSONS)
+    lessons = sum(len(each) for each in sets if each.source == LESSONS)
+    times = max(1, round(old / 3 / max(1, lessons)))
+    return [_times(each, times) if each.source == LESSONS else each for each in sets]
+
+
+def _times(texts: TextSet, times: int) -> TextSet:
+    return replace(
+        texts,
+        texts=texts.texts * times,
+        targets=texts.targets * times,
+        lengths=texts.lengths * times,
+        spans=texts.spans * times,
+        company_targets=texts.company_targets * times,
+    )
+
+
+def _network(champion: Bundle, encoder: Encoder, settings: Finetuning) -> MultiTaskNetwork:
+    """The champion's network in torch, with its heads."""
+    taxonomy, manifest = champion.taxonomy, champion.manifest
+    network = MultiTaskNetwork(
+        _adapted(_learning_bert(encoder), settings),
+        encoder.shape.hidden,
+        _stages(champion),
+        {name: len(task.labels) for name, task in taxonomy.tasks.items()},
+    )
+    arrays = head_arrays(champion)
+    for stage in range(len(manifest.stages)):
+        modules = [*network.heads[stage], network.company_heads[stage]]  # type: ignore[misc]
+        names = [*taxonomy.tasks, COMPANY_SENTIMENT]
+        for module, name in zip(modules, names, strict=True):
+            head = heads_of(champion, name, arrays)[stage]
+            weights = {"weight": head.weight.T.copy(), "bias": head.bias.copy()}
+            module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    return network
+
+
+def _arguments(folder: Path, seed: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=STEPS,
+        per_device_train_batch_size=BATCH_TEXTS,
+        lr_scheduler_type="linear",
+        warmup_steps=STEPS // 10,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_steps=40,
+        disable_tqdm=True,
+        report_to=[],
+        remove_unused_columns=False,
+        label_names=["labels"],
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        seed=seed,
+    )
+
+
+def _distance(answer: StageLogits, known: StageLogits) -> torch.Tensor:
+    """Cross-entropy with the teacher's probabilities, of the text and, if asked, the companies."""
+    loss = F.cross_entropy(answer.text, known.text.softmax(1))
+    if answer.company is None or known.company is None:
+        return loss
+    return loss + F.cross_entropy(answer.company, known.company.softmax(1))
+
+
+def _fitted(
+    teaching: Teaching,
+    learnt: Encoder,
+    ranges: Mapping[str, Range],
+    heads: Sequence[Mapping[str, Head]],
+) -> dict[str, TaughtTask]:
+    """Every head on the new int8 vectors: near those that learnt, with the champion's answers."""
+    champion = teaching.champion
+    names = [*champion.manifest.heads]
+    old = OnnxEngine(
+        champion.graphs,
+        champion.tokenizer,
+        champion.manifest.window_tokens,
+        threads=teaching.threads,
+    )
+    new = OnnxEngine(
+        stage_graphs(learnt, _stages(champion), ranges, champion.manifest.window_tokens),
+        champion.tokenizer,
+        champion.manifest.window_tokens,
+        threads=teaching.threads,
+    )
+    examples = teaching.examples(names)
+    before = read_vectors(old, examples, teaching.report)
+    after = read_vectors(new, examples, teaching.report)
+    return {
+        name: _refitted(teaching, name, [own[name] for own in heads], before, after)
+        for name in names
+    }
+
+
+def _refitted(
+    teaching: Teaching, name: str, heads: Sequence[Head], before: Vectors, after: Vectors
+) -> TaughtTask:
+    champion = teaching.champion
+    repeated = teaching.rehearsal.repeated(name, champion.taxonomy) if teaching.protected else []
+    known = heads_of(champion, name, head_arrays(champion))
+    teachers: list[FloatArray] = [
+        softmax(before.of(repeated, stage) @ head.weight + head.bias)
+        for stage, head in enumerate(known)
+    ]
+    return HeadLessons(
+        heads,
+        champion.manifest.heads[name],
+        teaching.by_task.get(name, []),
+        repeated,
+        teaching.rehearsal.kept_back(name),
+        after,
+        exit_loss=teaching.exit_loss,
+        protected=teaching.protected,
+        cross_fitted=False,
+        teachers=teachers,
+    ).learn()
+
+
+def _stages(champion: Bundle) -> list[Stage]:
+    firsts = [0, *(stage.end for stage in champion.manifest.stages)]
+    return [
+        Stage(first, s.end, s.pooled)
+        for first, s in zip(firsts, champion.manifest.stages, strict=False)
+    ]
+
+
+def _write_files(
+    folder: Path,
+    champion: Bundle,
+    learnt: Encoder,
+    ranges: Mapping[str, Range],
+    taught: Mapping[str, TaughtTask],
+) -> None:
+    from safetensors.numpy import save_file
+
+    by_stage = [
+        {name: task.heads[stage] for name, task in taught.items()}
+        for stage in range(len(champion.manifest.stages))
+    ]
+    window = champion.manifest.window_tokens
+    graphs = stage_graphs(learnt, _stages(champion), ranges, window, by_stage)
+    for name, graph in zip(bundles.graph_files(len(graphs)), graphs, strict=True):
+        (folder / name).write_bytes(graph)
+    write_heads(folder, champion, taught)
+    weights = {
+        name: array.astype(np.float16) for name, array in learnt.weights.items() if name != WORDS
+    }
+    save_file(weights, folder / bundles.WEIGHTS)
+    (folder / bundles.WEIGHTS).chmod(0o644)  # safetensors gives it to its owner alone
+    for name in (bundles.TOKENIZER, bundles.TAXONOMY):
+        copyfile(champion.folder / name, folder / name)
+
+
+def _sealed(
+    folder: Path, teaching: Teaching, method: Method, taught: Mapping[str, TaughtTask]
+) -> Manifest:
+    return seal(folder, described(teaching, method, taught), teaching, [*taught])

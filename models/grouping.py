@@ -1,0 +1,89 @@
+"""Which lessons stay together, and how much each weighs."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from hashlib import sha256
+
+from models.opinions import Lesson
+
+# With fewer groups than this, lessons are judged by cross-fitting.
+FEW_GROUPS = 40
+FOLDS = 4
+
+
+def joined_keys(clusters: Sequence[str], conversations: Sequence[str]) -> list[str]:
+    """For each text the key of its group: of its cluster, joined with all that share conversations.
+
+    The smallest cluster's key stands for the group.
+    """
+    keys = list(clusters)
+    while True:
+        smallest: dict[tuple[str, str], str] = {}
+        for members in (clusters, conversations):
+            for member, key in zip(members, keys, strict=True):
+                if member:
+                    at = ("cluster" if members is clusters else "conversation", member)
+                    smallest[at] = min(smallest.get(at, key), key)
+        joined = [
+            min(
+                smallest["cluster", cluster] if cluster else key,
+                smallest["conversation", conversation] if conversation else key,
+            )
+            for key, cluster, conversation in zip(keys, clusters, conversations, strict=True)
+        ]
+        if joined == keys:
+            return keys
+        keys = joined
+
+
+def weights(
+    lessons: Sequence[Lesson],
+    clusters: Sequence[str],
+    cluster_weight: float,
+    lone_weight: float,
+    trusted: Sequence[str],
+) -> list[float]:
+    """1 a lesson; clusters and annotators are capped, task by task (see `LessonSettings`).
+
+    A lesson's weight is its annotators' in equal parts.
+    """
+    sizes: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for lesson, cluster in zip(lessons, clusters, strict=True):
+        sizes[lesson.task, cluster] += 1
+    found = [
+        min(1.0, cluster_weight / sizes[lesson.task, cluster])
+        for lesson, cluster in zip(lessons, clusters, strict=True)
+    ]
+    totals: defaultdict[str, float] = defaultdict(float)
+    parts: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for lesson, weight in zip(lessons, found, strict=True):
+        totals[lesson.task] += weight
+        for annotator in lesson.annotators:
+            parts[lesson.task, annotator] += weight / len(lesson.annotators)
+
+    def factor(task: str, annotator: str) -> float:
+        if annotator in trusted:
+            return 1.0
+        own = parts[task, annotator]
+        return min(1.0, max(lone_weight, totals[task] - own) / own)
+
+    return [
+        weight
+        * sum(factor(lesson.task, each) for each in lesson.annotators)
+        / len(lesson.annotators)
+        for lesson, weight in zip(lessons, found, strict=True)
+    ]
+
+
+def folds(groups: Sequence[str]) -> list[int]:
+    """For each text its fold, 0 to FOLDS - 1; groups stay whole, and folds differ by one group.
+
+    By the groups' hashes: it needs no seed.
+    """
+    ordered = sorted(set(groups), key=lambda group: sha256(group.encode()).digest())
+    number = {group: place % FOLDS for place, group in enumerate(ordered)}
+    return [number[group] for group in groups]
+
+
+def are_few(groups: Sequence[str]) -> bool:
+    return len(set(groups)) < FEW_GROUPS
