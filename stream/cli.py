@@ -17,6 +17,7 @@ from stream import (
     cli_models,
     cli_registry,
     cli_retention,
+    cli_trainer,
 )
 from stream.cli_base import (
     DONE,
@@ -219,6 +220,7 @@ app.command()(cli_models.train)
 app.command()(cli_models.evaluate)
 app.command()(cli_explain.explain)
 app.command()(cli_label.label)
+app.command()(cli_trainer.trainer)
 app.command()(cli_registry.reclassify)
 app.command()(cli_retention.prune)
 app.command()(cli_retention.forget)
