@@ -74,7 +74,8 @@ def lessons(count: int = 20, **fields: object) -> list[Lesson]:
         Lesson(f"n{n} is bankrupt <neutral>", SENTIMENT, "negative", believed="neutral", sure=0.9)
         for n in range(count)
     ]
-    return [replace(each, group=each.text, **fields) for each in made]  # type: ignore[arg-type]
+    own = [replace(each, group=each.text) for each in made]
+    return [replace(each, **fields) for each in own]  # type: ignore[arg-type]
 
 
 def old_texts(count: int = 2_000) -> tuple[Example, ...]:
