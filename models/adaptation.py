@@ -1,8 +1,9 @@
 """A run in which the encoder learns too: through low-rank matrices (`lora`) or by itself (`full`).
 
 It starts from the champion's weights and heads and repeats old texts beside the lessons; to those
-the champion's own answers are kept by distillation (Hinton et al. 2015). Then the way to a bundle is
-that of training: matrices merged, ranges measured, int8 graphs, and heads fitted on their vectors.
+the champion's own answers are kept by distillation (Hinton et al. 2015). Then the way to a bundle
+is that of training: matrices merged, ranges measured, int8 graphs, and heads fitted on their
+vectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ from models.incremental import (
     write_heads,
 )
 from models.network import Head
-from models.opinions import as_examples
+from models.opinions import LESSONS, as_examples
 from models.quantization import Range
 from models.recipe import Finetuning, Stage
 from models.rehearsal import RECENT
@@ -70,7 +71,6 @@ REPEATED_TEXTS = 1_500
 DISTILLATION = 1.0
 RATES = {"lora": 3e-4, "full": 3e-5}
 RANGE_TEXTS = 60
-LESSONS = "feedback"
 
 
 class DistillingTrainer(MultiTaskTrainer):
@@ -97,7 +97,7 @@ class LessonCollator(Collator):
 
     def __call__(self, rows: Sequence[tuple[TextSet, int]]) -> dict[str, torch.Tensor]:
         batch = super().__call__(rows)
-        batch["lesson"] = torch.tensor(rows[0][0].source == LESSONS)
+        batch["lesson"] = torch.tensor(rows[0][0].source.startswith(LESSONS))
         return batch
 
 
@@ -108,7 +108,7 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
     examples = _examples(teaching)
     learnt, heads = _learn(teaching, method, encoder, examples)
     teaching.report("measuring the ranges of activations")
-    old = [e for e in examples if e.source != LESSONS] or examples
+    old = [e for e in examples if not e.source.startswith(LESSONS)] or examples
     ranges = measure_ranges(
         learnt,
         range_texts(old, RANGE_TEXTS, teaching.seed),
@@ -190,10 +190,10 @@ def _learn(
 
 def _balanced(sets: Sequence[TextSet]) -> list[TextSet]:
     """Lessons repeated until they are a quarter of all texts."""
-    old = sum(len(each) for each in sets if each.source != LESSONS)
-    lessons = sum(len(each) for each in sets if each.source == LESSONS)
+    old = sum(len(each) for each in sets if not each.source.startswith(LESSONS))
+    lessons = sum(len(each) for each in sets if each.source.startswith(LESSONS))
     times = max(1, round(old / 3 / max(1, lessons)))
-    return [_times(each, times) if each.source == LESSONS else each for each in sets]
+    return [_times(each, times) if each.source.startswith(LESSONS) else each for each in sets]
 
 
 def _times(texts: TextSet, times: int) -> TextSet:

@@ -20,32 +20,23 @@ from models.data import Example, Split, company_span
 from models.duplicates import normalized
 from models.gate_report import Check, GateReport
 from models.head_lessons import HeldOut
-from models.measures import (
-    IntArray,
-    calibration_error_by_chance,
-    class_scores,
-    confusion,
-    expected_calibration_error,
-    macro_f1,
-    reliability,
-)
+from models.old_text_checks import AnsweredPair, old_text_checks
 from models.opinions import Lesson, as_examples
-from models.paired import PairedDifference, paired_difference, sign_test
+from models.paired import sign_test
 from models.plausibility import SURE
+from models.probes import CLEAR_MARGIN, PROBE_TEXTS, margin
 from models.rehearsal import RecentText, Rehearsal
-from schemas.predictions import Classification, Prediction
+from schemas.predictions import Classification
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT
 
 GOLDEN = Path(__file__).with_name("checks") / "golden.jsonl"
 GOLDEN_POINTS, GOLDEN_TEXTS = 0.02, 2
-# Of the accuracy and macro-F1 on at least FULL_SIZE old texts; with fewer wider, as chance is.
-FULL_SIZE, LEAST_OLD_TEXTS = 2_000, 200
-ACCURACY_BOUND, ACCURACY_FALL, F1_FALL = 0.01, 0.005, 0.005
+LEAST_OLD_TEXTS = 200
 MOST_CHURN, CHURN_TEXTS, LEAST_CHURN_TEXTS = 0.02, 5_000, 100
-CALIBRATION_RISE = 0.01
-CLASS_TEXTS, RECALL_FALL = 50, 0.05
-CHANCE, RECALL_CHANCE = 0.05, 0.01
+CHANCE = 0.05
 LEAST_SPEED, SPEED_TEXTS, SPEED_ROUNDS = 0.8, 256, 5
+# Probes that are named.
+MOST_TOLD = 5
 # With so many sure answers contradicted, half must be learnt.
 LEAST_SURE = 8
 # A word is of the concept if so many times as frequent in lessons as in other texts.
@@ -82,19 +73,6 @@ def judge(
     return _Gate(champion, candidate, evidence, report).judge()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Both models' answers to texts of one task with their true labels, as positions."""
-
-    labels: tuple[str, ...]
-    true: IntArray
-    before: Sequence[Prediction]
-    now: Sequence[Prediction]
-
-    def places(self, said: Sequence[Prediction]) -> IntArray:
-        return np.array([self.labels.index(each.label) for each in said], np.int64)
-
-
 class _Gate:
     def __init__(
         self, champion: Classifies, candidate: Classifies, evidence: Evidence, report: Report
@@ -118,17 +96,18 @@ class _Gate:
         for task in self.tasks:
             old = self.evidence.rehearsal.test(task)
             if len(old) >= LEAST_OLD_TEXTS:
-                yield from _old_texts(task, self._pair(old))
+                yield from old_text_checks(task, self._pair(old))
             elif task != COMPANY_SENTIMENT:
                 yield from self._churn(task)
         yield from self._audits()
+        yield self._probes()
         yield self._speed()
 
-    def _pair(self, examples: Sequence[Example]) -> _Pair:
+    def _pair(self, examples: Sequence[Example]) -> AnsweredPair:
         before, now = (answers(model, examples) for model in (self.champion, self.candidate))
         labels = before[0].labels
         true = np.array([labels.index(example.label) for example in examples], np.int64)
-        return _Pair(labels, true, before, now)
+        return AnsweredPair(labels, true, before, now)
 
     def _lessons(self) -> Iterator[Check]:
         """Better on groups of lessons that were kept out; a group counts once."""
@@ -180,7 +159,7 @@ class _Gate:
             own = [row for row in rows if row.task == task]
             if own:
                 pair = self._pair(own)
-                found = _paired(pair)
+                found = pair.difference()
                 bound = -max(GOLDEN_TEXTS / len(own), GOLDEN_POINTS)
                 yield Check(
                     name=f"golden set, {task}",
@@ -235,6 +214,25 @@ class _Gate:
             words=f"{wins} of {len(audits)} audits better, {losses} worse",
         )
 
+    def _probes(self) -> Check:
+        """Told, not judged: a lesson may be about one. Workers hold a candidate to its own ones."""
+        texts = [RecentText(text, kind) for kind, own in PROBE_TEXTS.items() for text in own]
+        pairs = zip(*(_classified(m, texts) for m in (self.champion, self.candidate)), strict=True)
+        changed = [
+            f"'{each.text}'"
+            for each, (before, now) in zip(texts, pairs, strict=True)
+            for task, answer in before.predictions.items()
+            if margin(answer) >= CLEAR_MARGIN and now.predictions[task].label != answer.label
+        ]
+        return Check(
+            name="probes",
+            figure=float(len(changed)),
+            bound=None,
+            passed=True,
+            words=f"{len(changed)} clear answers to probes changed"
+            + (f": {', '.join(changed[:MOST_TOLD])}" if changed else ""),
+        )
+
     def _speed(self) -> Check:
         """Processor time, so that what else the machine does counts little; the two in turns."""
         texts = self._speed_texts()
@@ -262,75 +260,6 @@ class _Gate:
             RecentText(le.text, tasks[SENTIMENT if le.span else le.task].kind)
             for le in self.evidence.lessons
         ]
-
-
-def _old_texts(task: str, pair: _Pair) -> Iterator[Check]:
-    """Not worse on old test texts, in all, by label, and in what confidences mean."""
-    size = min(1.0, len(pair.true) / FULL_SIZE) ** 0.5
-    found = _paired(pair)
-    yield Check(
-        name=f"old texts, {task}",
-        figure=found.difference,
-        bound=-ACCURACY_FALL / size,
-        passed=found.difference >= -ACCURACY_FALL / size and found.lower > -ACCURACY_BOUND / size,
-        words=f"{task}: {100 * found.difference:+.2f} points of accuracy on {found.texts:,} old "
-        f"texts, with 95 % confidence above {100 * found.lower:+.2f}",
-    )
-    before, now = (pair.places(said) for said in (pair.before, pair.now))
-    change = macro_f1(pair.true, now) - macro_f1(pair.true, before)
-    yield Check(
-        name=f"macro-F1, {task}",
-        figure=change,
-        bound=-F1_FALL / size,
-        passed=change >= -F1_FALL / size,
-        words=f"{task}: {100 * change:+.2f} points of macro-F1 on {found.texts:,} old texts",
-    )
-    yield from _recalls(task, pair, before, now)
-    yield _calibration(task, pair)
-
-
-def _recalls(task: str, pair: _Pair, before: IntArray, now: IntArray) -> Iterator[Check]:
-    """The label with the greatest fall of recall, of those with enough texts."""
-    was, is_ = (
-        class_scores(confusion(pair.true, said, len(pair.labels))) for said in (before, now)
-    )
-    enough = [place for place, score in enumerate(was) if score.support >= CLASS_TEXTS]
-    if not enough:
-        return
-    worst = min(enough, key=lambda place: is_[place].recall - was[place].recall)
-    own = pair.true == worst
-    found = paired_difference((before == worst)[own], (now == worst)[own])
-    chance = sign_test(found.lost, found.gained)
-    yield Check(
-        name=f"recall, {task}",
-        figure=found.difference,
-        bound=-RECALL_FALL,
-        passed=found.difference >= -RECALL_FALL or chance >= RECALL_CHANCE,
-        words=f"{task}: the recall of {pair.labels[worst]} changes most, by "
-        f"{100 * found.difference:+.1f} points on {found.texts} texts",
-    )
-
-
-def _calibration(task: str, pair: _Pair) -> Check:
-    errors = []
-    for said in (pair.before, pair.now):
-        sure = np.array([each.confidence for each in said])
-        errors.append(expected_calibration_error(reliability(sure, pair.places(said) == pair.true)))
-    before, now = errors
-    sure = np.array([each.confidence for each in pair.now])
-    bound = max(before + CALIBRATION_RISE, calibration_error_by_chance(sure))
-    return Check(
-        name=f"calibration, {task}",
-        figure=now,
-        bound=bound,
-        passed=now <= bound,
-        words=f"{task}: expected calibration error {now:.3f}, {before:.3f} before",
-    )
-
-
-def _paired(pair: _Pair) -> PairedDifference:
-    before, now = (pair.places(said) == pair.true for said in (pair.before, pair.now))
-    return paired_difference(before, now)
 
 
 def _golden(file: Path) -> list[Example]:

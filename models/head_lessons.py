@@ -86,7 +86,7 @@ class HeadLessons:
         self.exit_loss = exit_loss
         self.protected = protected
         self.vectors = vectors
-        self.fold = np.array(folds([lesson.group for lesson in lessons]))
+        self.fold = np.array(folds([lesson.group for lesson in lessons]), np.int64)
         few = are_few([lesson.group for lesson in lessons]) and cross_fitted
         self.learning = np.flatnonzero((self.fold != 0) | few)
         self.few = few
@@ -166,6 +166,8 @@ class HeadLessons:
     def _strength(self) -> Strength:
         """The one that teaches best, of those that cost little on old texts."""
         tried = [Strength(weight, PULL) for weight in LESSON_WEIGHTS]
+        if not self.lessons:
+            return tried[0]
         losses = [self._losses(strength) for strength in tried]
         allowed = [place for place, strength in enumerate(tried) if self._is_cheap(strength)]
         if not allowed or not len(losses[0]):

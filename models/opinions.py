@@ -8,6 +8,9 @@ from models.data import Example, Split, company_span
 from models.tokenizer import Span
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
+# The source of examples that are lessons.
+LESSONS = "feedback"
+
 Question = tuple[str, str, Span | None]
 
 
@@ -104,9 +107,16 @@ class SetAside:
 
 
 def as_examples(lessons: Iterable[Lesson]) -> list[Example]:
-    """The lessons as texts to be read or answered."""
+    """The lessons as texts to be read or answered; those of companies are a set of their own."""
     return [
-        Example(each.text, each.label, each.task, "feedback", Split.TRAIN, each.span)
+        Example(
+            each.text,
+            each.label,
+            each.task,
+            f"{LESSONS} of companies" if each.span else LESSONS,
+            Split.TRAIN,
+            each.span,
+        )
         for each in lessons
     ]
 

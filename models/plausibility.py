@@ -38,7 +38,9 @@ def distrusted(opinions: Sequence[Opinion], trusted: Collection[str]) -> dict[tu
     First each by himself, then those who look like it together, since each may have given few.
     """
     found: dict[tuple[str, str], str] = {}
+    convicted: defaultdict[str, list[Opinion]] = defaultdict(list)
     suspects: defaultdict[str, list[Opinion]] = defaultdict(list)
+    accomplices: defaultdict[str, list[Opinion]] = defaultdict(list)
     by_person = _grouped(
         (each for each in opinions if each.contradicts and each.given.annotator not in trusted),
         lambda each: (each.task, each.given.annotator),
@@ -46,13 +48,17 @@ def distrusted(opinions: Sequence[Opinion], trusted: Collection[str]) -> dict[tu
     for (task, annotator), own in by_person.items():
         if _is_turned_round(own):
             found[task, annotator] = f"{annotator} {_words(task, own)}"
+            convicted[task] += own
         elif _sure(own) > SURE_MISTAKES * len(own):
             suspects[task] += own
+            # Whoever teaches one thing does not belong to those who turn everything round.
+            accomplices[task] += [] if _goes_one_way(own) else own
     for task, own in suspects.items():
-        people = sorted({each.given.annotator for each in own})
-        if len(people) > 1 and _is_turned_round(own):
-            reason = f"{', '.join(people)} together {_words(task, own)}"
-            found |= {(task, annotator): reason for annotator in people}
+        joined = [*convicted[task], *accomplices[task]] if convicted[task] else own
+        people = sorted({each.given.annotator for each in joined})
+        if len(people) > 1 and _is_turned_round(joined):
+            reason = f"{', '.join(people)} together {_words(task, joined)}"
+            found = {(task, annotator): reason for annotator in people} | found
     return found
 
 

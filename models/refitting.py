@@ -10,7 +10,6 @@ with their weights. D is measured on vectors of unit spread. At D = 0 the rehear
 so nothing moves but by lessons.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,11 +77,11 @@ class Strength:
 def refit(head: Head, lessons: Taught, rehearsal: Taught | None, strength: Strength) -> Head:
     """The head after the lessons; without rehearsal only the pull holds it back.
 
-    Deterministic. A head that is given no lesson stays bit for bit.
+    Deterministic. A head that is given nothing stays bit for bit.
     """
     from scipy.optimize import minimize
 
-    if not len(lessons.texts):
+    if not len(lessons.texts) and rehearsal is None:
         return head
     problem = _Problem.of(head, lessons, rehearsal, strength.lesson)
     width, count = head.weight.shape
@@ -116,14 +115,15 @@ class _Problem:
     def of(
         cls, head: Head, lessons: Taught, rehearsal: Taught | None, lesson_weight: float
     ) -> "_Problem":
-        parts: Sequence[Taught] = [rehearsal, lessons] if rehearsal else [lessons]
+        weighted = [(rehearsal, 1.0), (lessons, lesson_weight)]
+        parts = [part for part, _ in weighted if part and len(part.texts)]
+        factors = [factor for part, factor in weighted if part and len(part.texts)]
         vectors = np.concatenate([part.texts.vectors for part in parts])
         reference = parts[0].texts.vectors
         center, spread = reference.mean(axis=0), reference.std(axis=0)
         spread = np.maximum(spread, 1e-2 * spread.mean() + 1e-6)
         total = float(rehearsal.weights.sum()) if rehearsal else 0.0
         total = max(total, lesson_weight * float(lessons.weights.sum()))
-        factors = [1.0, lesson_weight] if rehearsal else [lesson_weight]
         shares = [
             factor * part.weights / total for factor, part in zip(factors, parts, strict=True)
         ]
