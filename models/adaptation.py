@@ -55,6 +55,7 @@ from models.opinions import LESSONS, as_examples
 from models.quantization import Range
 from models.recipe import Finetuning, Stage
 from models.rehearsal import RECENT
+from models.statistics import ClassStatistics, write_statistics
 from models.tokenizer import WindowTokenizer
 from models.torch_network import trained_encoder
 from models.training import range_texts
@@ -114,12 +115,12 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
         range_texts(old, RANGE_TEXTS, teaching.seed),
         champion.manifest.window_tokens,
     )
-    taught = _fitted(teaching, learnt, ranges, heads)
+    taught, statistics = _fitted(teaching, learnt, ranges, heads)
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=".candidate-") as temporary:
         folder = Path(temporary) / "bundle"
         folder.mkdir()
-        _write_files(folder, champion, learnt, ranges, taught)
+        _write_files(folder, champion, learnt, ranges, taught, statistics)
         manifest = _sealed(folder, teaching, method, taught)
         replace_folder(folder, out)
     teaching.report(f"Wrote candidate {manifest.version} to {out}")
@@ -260,8 +261,9 @@ def _fitted(
     learnt: Encoder,
     ranges: Mapping[str, Range],
     heads: Sequence[Mapping[str, Head]],
-) -> dict[str, TaughtTask]:
-    """Every head on the new int8 vectors: near those that learnt, with the champion's answers."""
+) -> tuple[dict[str, TaughtTask], dict[str, list[ClassStatistics]]]:
+    """Every head on the new int8 vectors: near those that learnt, with the champion's answers; and
+    where the vectors of old texts lie now."""
     champion = teaching.champion
     names = [*champion.manifest.heads]
     old = OnnxEngine(
@@ -279,10 +281,34 @@ def _fitted(
     examples = teaching.examples(names)
     before = read_vectors(old, examples, teaching.report)
     after = read_vectors(new, examples, teaching.report)
-    return {
+    taught = {
         name: _refitted(teaching, name, [own[name] for own in heads], before, after)
         for name in names
     }
+    return taught, {name: _statistics(teaching, name, task, after) for name, task in taught.items()}
+
+
+def _statistics(
+    teaching: Teaching, name: str, task: TaughtTask, vectors: Vectors
+) -> list[ClassStatistics]:
+    """One a stage; an event without a label has the one that it gets now."""
+    examples = teaching.rehearsal.repeated(name, teaching.champion.taxonomy)
+    if not examples or not teaching.protected:
+        return []
+    last, beside = len(task.heads) - 1, teaching.beside(name)
+    said = vectors.of(examples, last) @ task.heads[last].weight + task.heads[last].bias
+    found = (said + beside(examples, last)).argmax(axis=1)
+    targets = np.array(
+        [
+            place if example.source == RECENT else task.entry.labels.index(example.label)
+            for place, example in zip(found.tolist(), examples, strict=True)
+        ],
+        np.int64,
+    )
+    return [
+        ClassStatistics.of(vectors.of(examples, stage), targets, len(task.entry.labels))
+        for stage in range(len(task.heads))
+    ]
 
 
 def _refitted(
@@ -291,8 +317,9 @@ def _refitted(
     champion = teaching.champion
     repeated = teaching.rehearsal.repeated(name, champion.taxonomy) if teaching.protected else []
     known = heads_of(champion, name, head_arrays(champion))
+    beside = teaching.beside(name)
     teachers: list[FloatArray] = [
-        softmax(before.of(repeated, stage) @ head.weight + head.bias)
+        softmax(before.of(repeated, stage) @ head.weight + head.bias + beside(repeated, stage))
         for stage, head in enumerate(known)
     ]
     return HeadLessons(
@@ -305,6 +332,7 @@ def _refitted(
         exit_loss=teaching.exit_loss,
         protected=teaching.protected,
         cross_fitted=False,
+        beside=beside,
         teachers=teachers,
     ).learn()
 
@@ -323,6 +351,7 @@ def _write_files(
     learnt: Encoder,
     ranges: Mapping[str, Range],
     taught: Mapping[str, TaughtTask],
+    statistics: Mapping[str, Sequence[ClassStatistics]],
 ) -> None:
     from safetensors.numpy import save_file
 
@@ -340,7 +369,8 @@ def _write_files(
     }
     save_file(weights, folder / bundles.WEIGHTS)
     (folder / bundles.WEIGHTS).chmod(0o644)  # safetensors gives it to its owner alone
-    for name in (bundles.TOKENIZER, bundles.TAXONOMY):
+    write_statistics(folder / bundles.STATISTICS, statistics)
+    for name in (bundles.TOKENIZER, bundles.TAXONOMY, bundles.NGRAMS):
         copyfile(champion.folder / name, folder / name)
 
 

@@ -24,7 +24,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.drift import Reference
-from models.ngrams import NgramModel, read_ngrams
+from models.ngrams import NgramModel, NgramReader, read_ngrams
+from models.tokenizer import WindowTokenizer
 from schemas.errors import BundleError, ConfigurationError
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy, load_taxonomy
 
@@ -143,6 +144,13 @@ class Bundle:
         return NgramModel(
             {name: tables[name].widened(len(head.labels)) for name, head in heads.items()},
             {name: head.ngram_shares for name, head in heads.items()},
+        )
+
+    @property
+    def ngram_reader(self) -> NgramReader:
+        """Read anew at each call."""
+        return NgramReader(
+            self.ngrams, WindowTokenizer(self.tokenizer, self.manifest.window_tokens)
         )
 
     @property

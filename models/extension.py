@@ -37,7 +37,6 @@ from models.measures import accuracy
 from models.network import Head, with_columns
 from models.probes import write_probes
 from models.recipe import Recipe
-from models.tokenizer import WindowTokenizer
 from models.vectors import Vectors, read_vectors
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
@@ -144,9 +143,7 @@ class _Extension:
         self.parent = Bundle.open(bundle or SHIPPED_BUNDLE, taxonomy)
         if out.resolve() == self.parent.folder.resolve():
             raise ConfigurationError(f"The bundle {out} stays as it is. Name another --out.")
-        window = self.parent.manifest.window_tokens
-        self.tokenizer = WindowTokenizer(self.parent.tokenizer, window)
-        self.ngrams = self.parent.ngrams
+        self.ngrams = self.parent.ngram_reader
         self.data = data
         self.out = out
         self.seed = seed
@@ -342,11 +339,7 @@ class _Extension:
 
     def _beside(self, head: Head, name: str, texts: Sequence[Example], stage: int) -> FloatArray:
         """What the n-grams add to the head's logits, [texts, labels]."""
-        if name not in self.ngrams.tables:
-            return np.zeros((len(texts), len(head.labels)), np.float32)
-        ids = [tokens.ids for tokens in self.tokenizer.encode([e.text for e in texts])]
-        table = self.ngrams.tables[name].widened(len(head.labels))
-        return table.logits(ids) * np.float32(self.ngrams.shares[name][stage])
+        return self.ngrams.logits(name, [e.text for e in texts], len(head.labels), stage)
 
     def _heads(self, name: str) -> list[Head]:
         """The parent's heads of a task, one a stage."""

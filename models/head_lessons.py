@@ -4,7 +4,7 @@ Every figure about lessons comes from heads that did not learn them: of few grou
 (each fold answered by heads of the other folds), of many from a fold that nothing learns from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,12 @@ from models.measures import accuracy
 from models.network import Head
 from models.opinions import Lesson, as_examples
 from models.refitting import Strength, Taught, Texts, refit
+from models.rehearsal import RECENT
+from models.statistics import ClassStatistics
 from models.vectors import Vectors
+
+# [texts, labels], of examples at a stage.
+Beside = Callable[[Sequence[Example], int], FloatArray]
 
 # How many repeated texts a lesson of weight 1 counts for, and the pull towards the champion.
 LESSON_WEIGHTS = (1.0, 3.0, 10.0, 30.0)
@@ -28,6 +33,8 @@ UNPROTECTED = Strength(1.0, 1e-4)
 COMPARED_TEXTS = 1_000
 # What a strength may cost on old texts kept back, in accuracy and nats, to be chosen.
 ACCURACY_COST, LOSS_COST = 0.006, 0.02
+# Vectors drawn from class statistics, where no labelled text is repeated.
+DRAWN_VECTORS = 4_000
 # With fewer old texts the champion's temperature and exits stay.
 LEAST_TEXTS = 300
 # Such a share of lessons may be answered wrongly by leaving early.
@@ -63,6 +70,8 @@ class HeadLessons:
     heads: the champion's, one a stage, which anchor the new ones.
     teachers: whose answers to the repeated texts are kept; the champion's probabilities by stage,
         or None: those of `heads` on the same vectors.
+    beside: what the n-grams add to a stage's logits of examples.
+    statistics: one a stage; vectors drawn from them are repeated where there are no labelled texts.
     """
 
     def __init__(
@@ -77,9 +86,13 @@ class HeadLessons:
         exit_loss: float,
         protected: bool,
         cross_fitted: bool,
+        beside: Beside,
         teachers: Sequence[FloatArray] | None = None,
+        statistics: Sequence[ClassStatistics] = (),
     ) -> None:
         self.heads = heads
+        self.beside = beside
+        self.statistics = statistics if all(e.source == RECENT for e in repeated) else ()
         self.entry = entry
         self.lessons = lessons
         self.kept_back = kept_back
@@ -104,7 +117,7 @@ class HeadLessons:
         )
         by_stage = [softmax(logits, t) for logits, t in zip(crossed, factors, strict=True)]
         known = np.flatnonzero(~np.isnan(crossed[-1][:, 0]))
-        exits = self._exits(heads, [found[known] for found in by_stage], known)
+        exits = self._exits(fitted, factors, [found[known] for found in by_stage], known)
         said = _as_served([found[known] for found in by_stage], exits)
         right = said == self._labels[known]
         return TaughtTask(
@@ -116,6 +129,11 @@ class HeadLessons:
                         for old, new in zip(self.entry.temperatures, factors, strict=True)
                     ),
                     "plain_from": exits,
+                    # Heads are cooled in their weights, n-grams by their shares.
+                    "ngram_shares": tuple(
+                        share / factor
+                        for share, factor in zip(self.entry.ngram_shares, factors, strict=False)
+                    ),
                 }
             ),
             strength=strength,
@@ -130,18 +148,26 @@ class HeadLessons:
     def _taught(self, stage: int) -> Taught:
         examples = as_examples(self.lessons)
         weights = np.array([lesson.weight for lesson in self.lessons], np.float32)
-        texts = Texts(self.vectors.of(examples, stage))
+        texts = self._texts(examples, stage)
         return Taught.of(texts, self._labels, weights, len(self.entry.labels))
 
     def _repeated(
         self, examples: Sequence[Example], stage: int, teachers: Sequence[FloatArray] | None
     ) -> Taught | None:
-        if not examples or not self.protected:
+        if not self.protected:
             return None
-        texts = Texts(self.vectors.of(examples, stage))
-        if teachers is None:
-            return Taught.by(self.heads[stage], texts)
-        return Taught(texts, teachers[stage], np.ones(len(texts), np.float32))
+        found = []
+        if examples:
+            texts = self._texts(examples, stage)
+            said = teachers[stage] if teachers else softmax(texts.logits(self.heads[stage]))
+            found.append(Taught(texts, said, np.ones(len(texts), np.float32)))
+        if self.statistics:
+            drawn, _ = self.statistics[stage].draw(DRAWN_VECTORS, seed=stage)
+            found.append(Taught.by(self.heads[stage], Texts(drawn)))
+        return Taught.joined(found) if found else None
+
+    def _texts(self, examples: Sequence[Example], stage: int) -> Texts:
+        return Texts(self.vectors.of(examples, stage), self.beside(examples, stage))
 
     def _fit(self, stage: int, rows: IntArray, strength: Strength, most: int | None = None) -> Head:
         old = self.repeated[stage]
@@ -194,7 +220,7 @@ class HeadLessons:
 
     def _old(self, examples: Sequence[Example], stage: int) -> tuple[Texts, IntArray]:
         labels = np.array([self.entry.labels.index(e.label) for e in examples], np.int64)
-        return Texts(self.vectors.of(examples, stage)), labels
+        return self._texts(examples, stage), labels
 
     def _temperature(self, stage: int, head: Head) -> float:
         """What the new head's logits are divided by; the champion's temperature is in them."""
@@ -205,14 +231,18 @@ class HeadLessons:
         return fit_temperature(texts.logits(head), labels, spread=0.1)
 
     def _exits(
-        self, heads: Sequence[Head], of_lessons: Sequence[FloatArray], rows: IntArray
+        self,
+        heads: Sequence[Head],
+        factors: Sequence[float],
+        of_lessons: Sequence[FloatArray],
+        rows: IntArray,
     ) -> tuple[float, ...]:
         """The old texts' exits, but for lessons late enough that few lose their right answer."""
         exits = list(self.entry.plain_from)
         if len(self.kept_back) >= LEAST_TEXTS:
             by_stage = [
-                softmax(self._old(self.kept_back, stage)[0].logits(head))
-                for stage, head in enumerate(heads)
+                softmax(self._old(self.kept_back, stage)[0].logits(head), factor)
+                for stage, (head, factor) in enumerate(zip(heads, factors, strict=True))
             ]
             exits = list(plain_answers(by_stage, self.exit_loss))
         true, last = self._labels[rows], of_lessons[-1].argmax(axis=1)

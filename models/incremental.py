@@ -10,6 +10,7 @@ the same bit for bit. Where that does not teach what was to be learnt, the encod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
@@ -21,13 +22,15 @@ from models.bundle import Bundle, Manifest, replace_folder, write_manifest
 from models.classifier import Classifier
 from models.data import DataError, Example
 from models.engine import OnnxEngine
-from models.head_lessons import HeadLessons, HeldOut, TaughtTask
+from models.head_lessons import Beside, HeadLessons, HeldOut, TaughtTask
 from models.heads import FloatArray
 from models.network import Head, with_heads
+from models.ngrams import NgramReader
 from models.opinions import Lesson, as_examples
 from models.probes import write_probes
 from models.recipe import Recipe
 from models.rehearsal import Rehearsal
+from models.statistics import ClassStatistics, read_statistics
 from models.vector_store import stored_vectors
 from models.vectors import Vectors
 from schemas.errors import ConfigurationError
@@ -50,7 +53,7 @@ class Relearnt:
     held_out: tuple[HeldOut, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Teaching:
     """What a run is given; see `relearn`."""
 
@@ -75,6 +78,24 @@ class Teaching:
     @property
     def exit_loss(self) -> float:
         return float(self.champion.manifest.settings.get("exit_loss", Recipe().exit_loss))
+
+    @cached_property
+    def statistics(self) -> dict[str, list[ClassStatistics]]:
+        """By head, one a stage; none of heads that a user added."""
+        return read_statistics(self.champion.folder / bundles.STATISTICS)
+
+    @cached_property
+    def ngrams(self) -> NgramReader:
+        return self.champion.ngram_reader
+
+    def beside(self, name: str) -> Beside:
+        """What the n-grams add to a head's logits."""
+        labels = len(self.champion.manifest.heads[name].labels)
+
+        def said(examples: Sequence[Example], stage: int) -> FloatArray:
+            return self.ngrams.logits(name, [e.text for e in examples], labels, stage)
+
+        return said
 
     def examples(self, tasks: Sequence[str]) -> list[Example]:
         """Every text whose vectors are needed."""
@@ -159,6 +180,8 @@ def _taught(
         exit_loss=teaching.exit_loss,
         protected=teaching.protected,
         cross_fitted=True,
+        beside=teaching.beside(name),
+        statistics=teaching.statistics.get(name, ()),
     ).learn()
     teaching.report(
         f"{name}: {len(lessons)} lessons, each for {taught.strength.lesson:g} old texts; of those "

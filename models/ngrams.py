@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from models.tokenizer import WindowTokenizer
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -94,6 +96,22 @@ class NgramModel:
 
     tables: Mapping[str, NgramTable] = field(default_factory=dict)
     shares: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NgramReader:
+    """Says what the n-grams of a bundle add for texts, where no engine does."""
+
+    model: NgramModel
+    tokenizer: WindowTokenizer
+
+    def logits(self, task: str, texts: Sequence[str], labels: int, stage: int) -> FloatArray:
+        """[texts, labels]: what is added to the logits of the task's head at the end of a stage."""
+        if task not in self.model.tables:
+            return np.zeros((len(texts), labels), np.float32)
+        ids = [tokens.ids for tokens in self.tokenizer.encode(texts)]
+        found = self.model.tables[task].widened(labels).logits(ids)
+        return found * np.float32(self.model.shares[task][stage])
 
 
 def fit_ngrams(

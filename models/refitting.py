@@ -10,6 +10,7 @@ with their weights. D is measured on vectors of unit spread. At D = 0 the rehear
 so nothing moves but by lessons.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,15 @@ class Texts:
     def at(self, rows: IntArray) -> "Texts":
         return Texts(self.vectors[rows], None if self.offset is None else self.offset[rows])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Texts"], labels: int) -> "Texts":
+        """All of them as one."""
+        offsets = [
+            np.zeros((len(part), labels), np.float32) if part.offset is None else part.offset
+            for part in parts
+        ]
+        return cls(np.concatenate([part.vectors for part in parts]), np.concatenate(offsets))
+
     def logits(self, head: Head) -> FloatArray:
         """[texts, labels]."""
         logits: FloatArray = self.vectors @ head.weight + head.bias
@@ -61,6 +71,15 @@ class Taught:
     def by(cls, head: Head, texts: Texts) -> "Taught":
         """With what a head itself says of the texts."""
         return cls(texts, softmax(texts.logits(head)), np.ones(len(texts), np.float32))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Taught"]) -> "Taught":
+        """All of them as one."""
+        return cls(
+            Texts.joined([part.texts for part in parts], parts[0].targets.shape[1]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+        )
 
     def at(self, rows: IntArray) -> "Taught":
         return Taught(self.texts.at(rows), self.targets[rows], self.weights[rows])
