@@ -7,6 +7,7 @@
     heads.safetensors   the heads as float32, for training to go on from
     encoder.safetensors all weights but the word vectors as float16, for training and for GPUs
     probes.jsonl        texts with their answers, to be checked again on the machine that serves
+    statistics.safetensors  where there is one: of the vectors that heads were fitted on (float16)
 
 The version is the hash of the manifest, which holds the hash of every other file: a bundle cannot
 change without changing its name.
@@ -14,7 +15,7 @@ change without changing its name.
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ SHIPPED_BUNDLE = Path(__file__).with_name("bundle")
 MANIFEST, TOKENIZER, PROBES = "manifest.json", "tokenizer.json", "probes.jsonl"
 TAXONOMY = "taxonomy.yaml"
 HEADS, WEIGHTS = "heads.safetensors", "encoder.safetensors"
+# A bundle may lack it.
+STATISTICS = "statistics.safetensors"
 
 
 class EncoderEntry(BaseModel):
@@ -141,7 +144,7 @@ class Bundle:
         missing or with other labels than the taxonomy's.
         """
         manifest = _read_manifest(folder)
-        _check_files(folder, manifest, files(len(manifest.stages)))
+        _check_files(folder, manifest, {*files(len(manifest.stages)), *manifest.files})
         known = taxonomy or _own_taxonomy(folder)
         _check_tasks(folder, manifest, known)
         return cls(folder, manifest, known)
@@ -166,15 +169,15 @@ def graph_files(stages: int) -> list[str]:
 
 
 def files(stages: int) -> list[str]:
-    """Every file of a bundle but the manifest."""
+    """Every file that a bundle must have, but the manifest."""
     return [*graph_files(stages), TOKENIZER, TAXONOMY, HEADS, WEIGHTS, PROBES]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Seals the folder: adds each file's hash and the version, and writes manifest.json."""
-    hashed = manifest.model_copy(
-        update={"files": {name: _sha256(folder / name) for name in files(len(manifest.stages))}}
-    )
+    names = files(len(manifest.stages))
+    names += [STATISTICS] if (folder / STATISTICS).is_file() else []
+    hashed = manifest.model_copy(update={"files": {name: _sha256(folder / name) for name in names}})
     sealed = hashed.model_copy(update={"version": hashed.content_version()})
     (folder / MANIFEST).write_bytes(
         orjson.dumps(sealed.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
@@ -244,8 +247,8 @@ def _own_taxonomy(folder: Path) -> Taxonomy:
         raise BundleError(f"The taxonomy of the model bundle cannot be used: {error}.") from None
 
 
-def _check_files(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:
-    for name in names:
+def _check_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
+    for name in sorted(names):
         if name not in manifest.files or not (folder / name).is_file():
             raise BundleError(f"The model bundle {folder} lacks the file {name}.")
         if _sha256(folder / name) != manifest.files[name]:

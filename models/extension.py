@@ -370,7 +370,8 @@ class _Extension:
                     arrays[key] = np.concatenate([*there, array], axis=-1)
         save_file(arrays, folder / bundles.HEADS)
         (folder / bundles.HEADS).chmod(0o644)  # safetensors gives it to its owner alone
-        for name in (bundles.TOKENIZER, bundles.WEIGHTS):
+        own = {bundles.STATISTICS} & self.parent.manifest.files.keys()
+        for name in (bundles.TOKENIZER, bundles.WEIGHTS, *own):
             copyfile(self.parent.folder / name, folder / name)
         (folder / bundles.TAXONOMY).write_text(addition.taxonomy.as_yaml(), encoding="utf-8")
         (folder / bundles.PROBES).write_bytes(b"")

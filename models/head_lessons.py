@@ -24,7 +24,8 @@ from models.vectors import Vectors
 LESSON_WEIGHTS = (1.0, 3.0, 10.0, 30.0)
 PULL = 1e-3
 UNPROTECTED = Strength(1.0, 1e-4)
-# Strengths are compared on so many repeated texts; the final fit takes all.
+# Lessons are cross-fitted beside so many repeated texts while strengths are compared. What a
+# strength costs is seen beside all of them, since fewer hold a head back less.
 COMPARED_TEXTS = 1_000
 # What a strength may cost on old texts kept back, in accuracy and nats, to be chosen.
 ACCURACY_COST, LOSS_COST = 0.006, 0.02
@@ -63,6 +64,7 @@ class HeadLessons:
     heads: the champion's, one a stage, which anchor the new ones.
     teachers: whose answers to the repeated texts are kept; the champion's probabilities by stage,
         or None: those of `heads` on the same vectors.
+    drawn: vectors by stage that stand in for repeated texts, where there are none.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class HeadLessons:
         protected: bool,
         cross_fitted: bool,
         teachers: Sequence[FloatArray] | None = None,
+        drawn: Sequence[FloatArray] = (),
     ) -> None:
         self.heads = heads
         self.entry = entry
@@ -92,6 +95,7 @@ class HeadLessons:
         self.few = few
         stages = range(len(heads))
         self.taught = [self._taught(stage) for stage in stages]
+        self.drawn = drawn
         self.repeated = [self._repeated(repeated, stage, teachers) for stage in stages]
 
     def learn(self) -> TaughtTask:
@@ -136,8 +140,10 @@ class HeadLessons:
     def _repeated(
         self, examples: Sequence[Example], stage: int, teachers: Sequence[FloatArray] | None
     ) -> Taught | None:
-        if not examples or not self.protected:
+        if not self.protected or not (examples or self.drawn):
             return None
+        if not examples:
+            return Taught.by(self.heads[stage], Texts(self.drawn[stage]))
         texts = Texts(self.vectors.of(examples, stage))
         if teachers is None:
             return Taught.by(self.heads[stage], texts)
@@ -185,7 +191,7 @@ class HeadLessons:
         """Whether old texts kept back are answered nearly as well as before."""
         if len(self.kept_back) < LEAST_TEXTS:
             return strength.lesson <= LESSON_WEIGHTS[1] or self.repeated[-1] is None
-        head = self._fit(len(self.heads) - 1, self.learning, strength, COMPARED_TEXTS)
+        head = self._fit(len(self.heads) - 1, self.learning, strength)
         texts, labels = self._old(self.kept_back, len(self.heads) - 1)
         before, now = (softmax(texts.logits(each)) for each in (self.heads[-1], head))
         lost = accuracy(labels, before.argmax(axis=1)) - accuracy(labels, now.argmax(axis=1))

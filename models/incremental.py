@@ -18,6 +18,7 @@ from typing import Any, Literal
 from models import bundle as bundles
 from models.answers import measured
 from models.bundle import Bundle, Manifest, replace_folder, write_manifest
+from models.class_statistics import drawn_vectors
 from models.classifier import Classifier
 from models.data import DataError, Example
 from models.engine import OnnxEngine
@@ -159,6 +160,7 @@ def _taught(
         exit_loss=teaching.exit_loss,
         protected=teaching.protected,
         cross_fitted=True,
+        drawn=drawn_vectors(champion, name, teaching.seed),
     ).learn()
     teaching.report(
         f"{name}: {len(lessons)} lessons, each for {taught.strength.lesson:g} old texts; of those "

@@ -27,12 +27,13 @@ from models.bundle import (
     write_manifest,
 )
 from models.calibration import fit_temperature, plain_answers, softmax
+from models.class_statistics import class_statistics, write_statistics
 from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
 from models.encoder import WORDS, load_encoder
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
-from models.heads import HeadData, cooled, fit_head, head_logits
+from models.heads import FloatArray, HeadData, cooled, fit_head, head_logits
 from models.network import Head
 from models.probes import write_probes
 from models.quantization import Range
@@ -84,10 +85,12 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class FittedTask:
-    """The heads of one task, one a stage, cooled by their temperatures; and their entry."""
+    """The heads of one task, one a stage, cooled by their temperatures; their entry; and for each
+    stage the class statistics of what it was fitted on."""
 
     heads: list[Head]
     entry: HeadEntry
+    statistics: list[dict[str, FloatArray]]
 
 
 class BundleTrainer:
@@ -177,7 +180,7 @@ class BundleTrainer:
     def _fit(self, name: str, examples: Sequence[Example], vectors: Vectors) -> FittedTask:
         """The heads of one task, one a stage, and when each stage's answer will do."""
         labels = self._labels[name]
-        heads, temperatures, beyond_training = [], [], []
+        heads, temperatures, beyond_training, statistics = [], [], [], []
         for stage in range(len(self.stages)):
             parts = {
                 split: _head_data(of_task(examples, name, split), labels, vectors, stage)
@@ -191,6 +194,7 @@ class BundleTrainer:
                 self.recipe.seed,
                 self._learnt[stage].get(name),
             )
+            statistics.append(class_statistics(parts[Split.TRAIN], len(labels)))
             held_out = parts[Split.CALIBRATION]
             temperature = fit_temperature(head_logits(head, held_out), held_out.targets)
             heads.append(cooled(head, temperature))
@@ -206,7 +210,9 @@ class BundleTrainer:
             self.report(f"{name}, stage {stage + 1}: temperature {temperature:.2f}")
         exits = plain_answers(beyond_training, self.recipe.exit_loss)
         return FittedTask(
-            heads, HeadEntry(labels=labels, temperatures=tuple(temperatures), plain_from=exits)
+            heads,
+            HeadEntry(labels=labels, temperatures=tuple(temperatures), plain_from=exits),
+            statistics,
         )
 
     def _write_files(
@@ -236,6 +242,14 @@ class BundleTrainer:
             if name != WORDS
         }
         save_file(weights, folder / bundles.WEIGHTS)
+        write_statistics(
+            folder,
+            {
+                (stage, name): arrays
+                for name, task in fitted.items()
+                for stage, arrays in enumerate(task.statistics, start=1)
+            },
+        )
         for name in (bundles.HEADS, bundles.WEIGHTS):
             (folder / name).chmod(0o644)  # safetensors gives it to its owner alone
         (folder / bundles.PROBES).write_bytes(b"")
