@@ -29,7 +29,8 @@ Beside = Callable[[Sequence[Example], int], FloatArray]
 LESSON_WEIGHTS = (1.0, 3.0, 10.0, 30.0)
 PULL = 1e-3
 UNPROTECTED = Strength(1.0, 1e-4)
-# Strengths are compared on so many repeated texts; the final fit takes all.
+# Lessons are cross-fitted beside so many repeated texts while strengths are compared. What a
+# strength costs is seen beside all of them, since fewer hold a head back less.
 COMPARED_TEXTS = 1_000
 # What a strength may cost on old texts kept back, in accuracy and nats, to be chosen.
 ACCURACY_COST, LOSS_COST = 0.006, 0.02
@@ -211,7 +212,7 @@ class HeadLessons:
         """Whether old texts kept back are answered nearly as well as before."""
         if len(self.kept_back) < LEAST_TEXTS:
             return strength.lesson <= LESSON_WEIGHTS[1] or self.repeated[-1] is None
-        head = self._fit(len(self.heads) - 1, self.learning, strength, COMPARED_TEXTS)
+        head = self._fit(len(self.heads) - 1, self.learning, strength)
         texts, labels = self._old(self.kept_back, len(self.heads) - 1)
         before, now = (softmax(texts.logits(each)) for each in (self.heads[-1], head))
         lost = accuracy(labels, before.argmax(axis=1)) - accuracy(labels, now.argmax(axis=1))
