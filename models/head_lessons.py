@@ -28,7 +28,7 @@ UNPROTECTED = Strength(1.0, 1e-4)
 # strength costs is seen beside all of them, since fewer hold a head back less.
 COMPARED_TEXTS = 1_000
 # What a strength may cost on old texts kept back, in accuracy and nats, to be chosen.
-ACCURACY_COST, LOSS_COST = 0.006, 0.005
+ACCURACY_COST, LOSS_COST = 0.006, 0.01
 # With fewer old texts the champion's temperature and exits stay.
 LEAST_TEXTS = 300
 # Such a share of lessons may be answered wrongly by leaving early.
