@@ -26,7 +26,7 @@ from models.bundle import (
     replace_folder,
     write_manifest,
 )
-from models.calibration import fit_temperature, plain_answers, softmax
+from models.calibration import NEVER, fit_temperature, plain_answers, softmax
 from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
 from models.drift import Reference
@@ -218,10 +218,18 @@ class BundleTrainer:
         entry = HeadEntry(
             labels=labels,
             temperatures=tuple(temperatures),
-            plain_from=plain_answers(answers, self.recipe.exit_loss),
+            plain_from=self._plain_from(name, answers),
             ngram_shares=tuple(shares) if table else (),
         )
         return FittedTask(heads, entry, table, statistics)
+
+    def _plain_from(self, name: str, answers: Sequence[FloatArray]) -> tuple[float, ...]:
+        """When each stage's answer will do. For a company none but the last: a small loss over all
+        headlines is a large one where companies fare differently, which is what they are asked for.
+        """
+        if name == COMPANY_SENTIMENT:
+            return (NEVER,) * (len(self.stages) - 1)
+        return plain_answers(answers, self.recipe.exit_loss)
 
     def _ngrams(self, name: str, examples: Sequence[Example]) -> NgramTable | None:
         # Which words are a company's the n-grams do not know.
