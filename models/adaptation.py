@@ -150,7 +150,7 @@ def _repeated(teaching: Teaching, name: str) -> list[Example]:
     labels = teaching.champion.manifest.heads[name].labels
     return [
         replace(example, label=labels[0]) if example.source == RECENT else example
-        for example in teaching.rehearsal.repeated(name, teaching.champion.taxonomy)
+        for example in teaching.repeated(name)
     ]
 
 
@@ -292,7 +292,7 @@ def _statistics(
     teaching: Teaching, name: str, task: TaughtTask, vectors: Vectors
 ) -> list[ClassStatistics]:
     """One a stage; an event without a label has the one that it gets now."""
-    examples = teaching.rehearsal.repeated(name, teaching.champion.taxonomy)
+    examples = teaching.repeated(name)
     if not examples or not teaching.protected:
         return []
     last, beside = len(task.heads) - 1, teaching.beside(name)
@@ -315,7 +315,7 @@ def _refitted(
     teaching: Teaching, name: str, heads: Sequence[Head], before: Vectors, after: Vectors
 ) -> TaughtTask:
     champion = teaching.champion
-    repeated = teaching.rehearsal.repeated(name, champion.taxonomy) if teaching.protected else []
+    repeated = teaching.repeated(name) if teaching.protected else []
     known = heads_of(champion, name, head_arrays(champion))
     beside = teaching.beside(name)
     teachers: list[FloatArray] = [

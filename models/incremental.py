@@ -21,6 +21,7 @@ from models.answers import measured
 from models.bundle import Bundle, Manifest, replace_folder, write_manifest
 from models.classifier import Classifier
 from models.data import DataError, Example
+from models.duplicates import normalized
 from models.engine import OnnxEngine
 from models.head_lessons import Beside, HeadLessons, HeldOut, TaughtTask
 from models.heads import FloatArray
@@ -97,11 +98,18 @@ class Teaching:
 
         return said
 
+    def repeated(self, task: str) -> list[Example]:
+        """Old texts on which a head is to stay as it is; none of them nearly a lesson, since recent
+        events are also those that people have corrected."""
+        lessons = {normalized(lesson.text) for lesson in self.by_task.get(task, ())}
+        found = self.rehearsal.repeated(task, self.champion.taxonomy)
+        return [each for each in found if normalized(each.text) not in lessons]
+
     def examples(self, tasks: Sequence[str]) -> list[Example]:
         """Every text whose vectors are needed."""
-        taxonomy, found = self.champion.taxonomy, as_examples(self.lessons)
+        found = as_examples(self.lessons)
         for task in tasks:
-            found += self.rehearsal.repeated(task, taxonomy) if self.protected else []
+            found += self.repeated(task) if self.protected else []
             found += self.rehearsal.kept_back(task)
         return found
 
@@ -174,7 +182,7 @@ def _taught(
         heads_of(champion, name, arrays),
         champion.manifest.heads[name],
         lessons,
-        teaching.rehearsal.repeated(name, champion.taxonomy),
+        teaching.repeated(name),
         teaching.rehearsal.kept_back(name),
         vectors,
         exit_loss=teaching.exit_loss,

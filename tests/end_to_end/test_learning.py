@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from models.answers import answers
 from models.bundle import SHIPPED_BUNDLE
@@ -23,6 +24,7 @@ from models.measures import macro_f1
 from models.rehearsal import rehearsal_of_sets
 from schemas.records import Kind
 from schemas.taxonomy import INTENT
+from stream.clients import kafka_options
 from stream.labels import read_labels
 from stream.settings import Settings, load_settings
 from tests.end_to_end.corpus import DATA, encoded, message, needs_data, stamp
@@ -83,13 +85,16 @@ class Stream:
     sent: list[str] = field(default_factory=list)
 
     async def flow(self) -> None:
-        for number in count():
-            name = f"steady-{number}"
-            await publish(
-                self.settings, [(STREAM, encoded(message(name, f"Where is card {number}?")))]
-            )
-            self.sent.append(name)
-            await asyncio.sleep(0.02)
+        producer = AIOKafkaProducer(**kafka_options(self.settings), acks="all")
+        await producer.start()
+        try:
+            for number in count():
+                value = encoded(message(f"steady-{number}", f"Where is card {number}?"))
+                await producer.send_and_wait(self.settings.topic(STREAM), value)
+                self.sent.append(f"steady-{number}")
+                await asyncio.sleep(0.03)
+        finally:
+            await producer.stop()
 
 
 @asynccontextmanager
@@ -179,7 +184,6 @@ async def test_a_concept_is_learnt_while_the_worker_runs(
             seconds = await asyncio.to_thread(reached, worker, version)
             print(f"the worker serves {version} {seconds:.1f} s later")
             await publish(settings, records)
-            await drained(settings, [STREAM], 60)
         await drained(settings, [STREAM], 60)
 
         stored = await sources(settings, STREAM)
