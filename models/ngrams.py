@@ -31,6 +31,8 @@ KEY_BYTES, SQUARE_BYTES = 8, 4
 LEAST_TEXTS = 2
 # scikit-learn's C, and how far it is followed.
 PENALTY, MAX_ITERATIONS = 10.0, 100
+# Of longer runs of texts the intermediate arrays would make the process grow.
+CHUNK_TEXTS = 16
 _PAIR = np.uint64(32)
 
 
@@ -51,6 +53,11 @@ class NgramTable:
 
     def logits(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         """[texts, labels], of the texts' token ids."""
+        chunks = (texts[at : at + CHUNK_TEXTS] for at in range(0, len(texts), CHUNK_TEXTS))
+        empty = np.zeros((0, len(self.bias)), np.float32)
+        return np.concatenate([empty, *map(self._logits, chunks)])
+
+    def _logits(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         rows, keys = _keys(texts)
         places, known = self._places(keys)
         rows, places = rows[known], places[known]

@@ -43,7 +43,8 @@ def test_memory_stays_bounded(classifier: Classifier) -> None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
     kinds = [Kind.NEWS] * 64
-    classifier.classify(["profit warning and a fine " * 80] * 64, kinds)
+    for number in range(4):
+        classifier.classify([f"{number} profit warning and a fine " * 80] * 64, kinds)
     before = resident()
     for number in range(3):
         classifier.classify([f"{number} losses and more losses " * 80] * 64, kinds)

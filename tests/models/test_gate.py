@@ -209,7 +209,7 @@ def test_damaged_heads_are_refused() -> None:
         for stage, graph in enumerate(bundle.graphs, start=1)
     ]
     window = bundle.manifest.window_tokens
-    damaged = Classifier(bundle, OnnxEngine(graphs, bundle.tokenizer, window))
+    damaged = Classifier(bundle, OnnxEngine(graphs, bundle.tokenizer, window, ngrams=bundle.ngrams))
     whole = Classifier.load(early_exit=False)
     texts = varied_texts(220)
     said = whole.classify(texts, [Kind.NEWS] * len(texts))

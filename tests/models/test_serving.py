@@ -17,7 +17,7 @@ from schemas.predictions import Prediction
 from schemas.records import Kind
 from schemas.taxonomy import load_taxonomy
 
-TRAINING_ONLY = ("torch", "transformers", "sklearn", "scipy", "onnx", "safetensors")
+TRAINING_ONLY = ("torch", "transformers", "sklearn", "scipy", "onnx")
 MAX_LOAD_SECONDS = 3.0
 
 LOAD = f"""
