@@ -319,7 +319,7 @@ async def test_a_file_is_sent_and_what_is_wrong_is_named(
 
     assert done.returncode == 1
     assert "4 labels confirmed, 6 lines refused" in done.stdout
-    assert "line 5: label: 'football' is none of news.topic" in done.stdout
+    assert "line 5: label: none of news.topic, expected one of" in done.stdout
     assert "line 9: not JSON" in done.stdout
     assert "6 lines are no labels" in done.stderr
     given = {each.event_id: each for each in await sent(settings)}

@@ -45,7 +45,8 @@ from functools import partial
 from stream import runtime, worker
 from stream.settings import load_settings
 runtime.Runtime = partial(runtime.Runtime, minute_seconds=1)
-worker._serve(load_settings(), 0, 1)
+settings = load_settings()
+worker._serve(settings, 0, 1, [settings.model], None)
 """
 
 

@@ -143,7 +143,7 @@ def line_of(path: Path, text: str) -> int:
         ("anger: 0.9", "rage: 0.9", "not a label of message.emotion"),
         ("legal_regulation: 0.95", "legal_regulation: 1.5", "less than or equal to 1"),
         ("legal_regulation: 0.95", "legal_regulation: high", "a text"),
-        ("neutral_share: 0.5", "neutral_part: 0.5", "missing"),
+        ("neutral_share: 0.85", "neutral_part: 0.85", "missing"),
     ],
 )
 def test_a_wrong_file_is_refused_with_line_and_reason(
