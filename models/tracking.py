@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigurationError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "bellwether-training"
+_SQLITE = "sqlite:///"
 _USER = re.compile(r"//[^/@\s]*@")  # and password, in a URI
 
 
@@ -84,11 +86,21 @@ def tracked(uri: str | None, name: str, settings: Mapping[str, Any]) -> Iterator
 
     with reachable(uri):
         mlflow.set_tracking_uri(uri)
+        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+            mlflow.create_experiment(EXPERIMENT, artifact_location=_place(uri))
         mlflow.set_experiment(EXPERIMENT)
         run = mlflow.start_run(run_name=name)
     with run:
         mlflow.log_params(_flat(settings))
         yield
+
+
+def _place(uri: str) -> str | None:
+    """Where files of runs go: beside a SQLite file, which would put them into the current folder;
+    a server has a place of its own."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return (Path(uri.removeprefix(_SQLITE)).resolve().parent / "runs").as_uri()
 
 
 def log_bundle(
