@@ -25,7 +25,7 @@ from models.batches import Collator, TextSet, text_sets
 from models.bundle import Bundle, Manifest, replace_folder
 from models.calibration import softmax
 from models.data import Example, Split
-from models.encoder import WORDS, Encoder
+from models.encoder import Encoder, write_weights
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
 from models.finetuning import (
@@ -33,20 +33,18 @@ from models.finetuning import (
     MultiTaskTrainer,
     Progress,
     StageLogits,
-    _adapted,
-    _heads,
-    _learning_bert,
-    _weights,
+    adapted_bert,
+    learning_bert,
+    learnt_heads,
+    learnt_weights,
 )
 from models.grouping import folds
 from models.head_lessons import HeadLessons, TaughtTask
-from models.heads import FloatArray
+from models.heads import FloatArray, head_arrays, heads_of
 from models.incremental import (
     Relearnt,
     Teaching,
     described,
-    head_arrays,
-    heads_of,
     seal,
     write_heads,
 )
@@ -186,7 +184,9 @@ def _learn(
         trainer.teacher = deepcopy(teacher).requires_grad_(False).eval()
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return replace(encoder, weights=_weights(network.encoder, encoder)), _heads(network, taxonomy)
+    return replace(encoder, weights=learnt_weights(network.encoder, encoder)), learnt_heads(
+        network, taxonomy
+    )
 
 
 def _balanced(sets: Sequence[TextSet]) -> list[TextSet]:
@@ -212,7 +212,7 @@ def _network(champion: Bundle, encoder: Encoder, settings: Finetuning) -> MultiT
     """The champion's network in torch, with its heads."""
     taxonomy, manifest = champion.taxonomy, champion.manifest
     network = MultiTaskNetwork(
-        _adapted(_learning_bert(encoder), settings),
+        adapted_bert(learning_bert(encoder), settings),
         encoder.shape.hidden,
         _stages(champion),
         {name: len(task.labels) for name, task in taxonomy.tasks.items()},
@@ -353,8 +353,6 @@ def _write_files(
     taught: Mapping[str, TaughtTask],
     statistics: Mapping[str, Sequence[ClassStatistics]],
 ) -> None:
-    from safetensors.numpy import save_file
-
     by_stage = [
         {name: task.heads[stage] for name, task in taught.items()}
         for stage in range(len(champion.manifest.stages))
@@ -364,11 +362,7 @@ def _write_files(
     for name, graph in zip(bundles.graph_files(len(graphs)), graphs, strict=True):
         (folder / name).write_bytes(graph)
     write_heads(folder, champion, taught)
-    weights = {
-        name: array.astype(np.float16) for name, array in learnt.weights.items() if name != WORDS
-    }
-    save_file(weights, folder / bundles.WEIGHTS)
-    (folder / bundles.WEIGHTS).chmod(0o644)  # safetensors gives it to its owner alone
+    write_weights(folder / bundles.WEIGHTS, learnt)
     write_statistics(folder / bundles.STATISTICS, statistics)
     for name in (bundles.TOKENIZER, bundles.TAXONOMY, bundles.NGRAMS):
         copyfile(champion.folder / name, folder / name)

@@ -113,3 +113,12 @@ def _read_weights(path: Path) -> dict[str, FloatArray]:
         for name, array in load_file(path).items()
         if array.dtype.kind == "f"
     }
+
+
+def write_weights(file: Path, encoder: Encoder) -> None:
+    """All weights but the word vectors, which come with the encoder's package, as float16."""
+    from safetensors.numpy import save_file
+
+    weights = {name: a.astype(np.float16) for name, a in encoder.weights.items() if name != WORDS}
+    save_file(weights, file)
+    file.chmod(0o644)  # safetensors gives it to its owner alone

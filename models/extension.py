@@ -31,7 +31,16 @@ from models.classifier import Classifier
 from models.columns import ColumnData, fit_columns, joined
 from models.data import DataError, Example, Split, of_task
 from models.engine import OnnxEngine
-from models.heads import FloatArray, HeadData, IntArray, cooled, fit_head, head_logits
+from models.heads import (
+    FloatArray,
+    HeadData,
+    IntArray,
+    cooled,
+    fit_head,
+    head_arrays,
+    head_logits,
+    heads_of,
+)
 from models.labelled import read_examples
 from models.measures import accuracy
 from models.network import Head, with_columns
@@ -191,7 +200,11 @@ class _Extension:
         columns, entries = [{name: head} for head in heads], {name: entry}
         if name == SENTIMENT:
             # Companies have the same labels, but nothing here says which company has a new one.
-            for of_stage, head in zip(columns, self._heads(COMPANY_SENTIMENT), strict=True):
+            for of_stage, head in zip(
+                columns,
+                heads_of(self.parent, COMPANY_SENTIMENT, head_arrays(self.parent)),
+                strict=True,
+            ):
                 of_stage[COMPANY_SENTIMENT] = _silent(labels, len(head.weight))
             entries[COMPANY_SENTIMENT] = self._grown(COMPANY_SENTIMENT, labels)
         more = taxonomy.with_labels(name, labels, sentiment)
@@ -279,7 +292,7 @@ class _Extension:
         """The columns of the new labels, a stage each, and when each stage's answer will do."""
         learning = of_task(examples, name, Split.TRAIN)
         kept_back = of_task(examples, name, Split.DEVELOPMENT, Split.CALIBRATION)
-        known = self._heads(name)
+        known = heads_of(self.parent, name, head_arrays(self.parent))
         # As if all labels were equally frequent, or the known ones more so, if they are here.
         new = sum(example.label in labels for example in learning)
         weight = max(1.0, new / len(labels) * len(known[0].labels) / (len(learning) - new))
@@ -341,22 +354,9 @@ class _Extension:
         """What the n-grams add to the head's logits, [texts, labels]."""
         return self.ngrams.logits(name, [e.text for e in texts], len(head.labels), stage)
 
-    def _heads(self, name: str) -> list[Head]:
-        """The parent's heads of a task, one a stage."""
-        arrays, labels = self._arrays(), self.parent.manifest.heads[name].labels
-        return [
-            Head(labels, arrays[f"{stage + 1}/{name}.weight"], arrays[f"{stage + 1}/{name}.bias"])
-            for stage in self.stages
-        ]
-
     def _grown(self, name: str, labels: Sequence[str]) -> HeadEntry:
         entry = self.parent.manifest.heads[name]
         return entry.model_copy(update={"labels": (*entry.labels, *labels)})
-
-    def _arrays(self) -> dict[str, FloatArray]:
-        from safetensors.numpy import load_file
-
-        return load_file(self.parent.folder / bundles.HEADS)
 
     def _write(self, addition: _Addition, examples: Sequence[Example]) -> Manifest:
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -373,7 +373,7 @@ class _Extension:
     def _write_files(self, folder: Path, addition: _Addition) -> None:
         from safetensors.numpy import save_file
 
-        arrays = self._arrays()
+        arrays = head_arrays(self.parent)
         for stage, columns in zip(self.stages, addition.columns, strict=True):
             graph = self.parent.graphs[stage]
             (folder / graph.name).write_bytes(with_columns(graph.read_bytes(), columns))

@@ -330,8 +330,8 @@ class _Run:
         if checkpoint:
             self.report(f"Going on from {checkpoint}")
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        weights = _weights(network.encoder, self.encoder)
-        return Learnt(replace(self.encoder, weights=weights), _heads(network, self.taxonomy))
+        weights = learnt_weights(network.encoder, self.encoder)
+        return Learnt(replace(self.encoder, weights=weights), learnt_heads(network, self.taxonomy))
 
     def _beginning(self) -> MultiTaskNetwork:
         """The network before it learns, in every run with the same heads: the mean of weights
@@ -339,7 +339,7 @@ class _Run:
         torch.manual_seed(self.recipe.seed)
         shape = self.encoder.shape
         return MultiTaskNetwork(
-            _adapted(_learning_bert(self.encoder), self.settings),
+            adapted_bert(learning_bert(self.encoder), self.settings),
             shape.hidden,
             stages(shape.layers, self.recipe),
             {name: len(task.labels) for name, task in self.taxonomy.tasks.items()},
@@ -385,7 +385,7 @@ def _mean(heads: Sequence[Head]) -> Head:
     return replace(heads[0], weight=np.mean(weights, axis=0), bias=np.mean(biases, axis=0))
 
 
-def _heads(network: MultiTaskNetwork, taxonomy: Taxonomy) -> list[dict[str, Head]]:
+def learnt_heads(network: MultiTaskNetwork, taxonomy: Taxonomy) -> list[dict[str, Head]]:
     """The heads of each stage by their names."""
     labels = [task.labels for task in taxonomy.tasks.values()]
     names = [*taxonomy.tasks, COMPANY_SENTIMENT]
@@ -450,13 +450,13 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _learning_bert(encoder: Encoder) -> BertModel:
+def learning_bert(encoder: Encoder) -> BertModel:
     model = bert(encoder)
     model.embeddings.word_embeddings.weight.requires_grad_(False)
     return model
 
 
-def _adapted(model: BertModel, settings: Finetuning) -> nn.Module:
+def adapted_bert(model: BertModel, settings: Finetuning) -> nn.Module:
     if settings.method == "full":
         return model
     dense = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear")
@@ -464,7 +464,7 @@ def _adapted(model: BertModel, settings: Finetuning) -> nn.Module:
     return adapted
 
 
-def _weights(model: nn.Module, encoder: Encoder) -> dict[str, Any]:
+def learnt_weights(model: nn.Module, encoder: Encoder) -> dict[str, Any]:
     """The encoder's weights after learning, adapters merged in."""
     merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     learnt = {name: w.detach().cpu().float().numpy() for name, w in merged.state_dict().items()}

@@ -1,12 +1,13 @@
 """Linear heads: one logistic regression a task, fitted on the served engine's own vectors."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from models.bundle import HEADS, Bundle
 from models.measures import accuracy
 from models.network import Head
 
@@ -48,6 +49,21 @@ def head_logits(head: Head, data: HeadData) -> FloatArray:
     """Logits [texts, labels]."""
     logits: FloatArray = data.vectors @ head.weight + head.bias
     return logits
+
+
+def head_arrays(bundle: Bundle) -> dict[str, FloatArray]:
+    from safetensors.numpy import load_file
+
+    return load_file(bundle.folder / HEADS)
+
+
+def heads_of(bundle: Bundle, name: str, arrays: Mapping[str, FloatArray]) -> list[Head]:
+    """A bundle's heads of one task, one a stage."""
+    labels = bundle.manifest.heads[name].labels
+    return [
+        Head(labels, arrays[f"{stage}/{name}.weight"], arrays[f"{stage}/{name}.bias"])
+        for stage in range(1, len(bundle.manifest.stages) + 1)
+    ]
 
 
 def cooled(head: Head, temperature: float) -> Head:

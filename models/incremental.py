@@ -24,8 +24,8 @@ from models.data import DataError, Example
 from models.duplicates import normalized
 from models.engine import OnnxEngine
 from models.head_lessons import Beside, HeadLessons, HeldOut, TaughtTask
-from models.heads import FloatArray
-from models.network import Head, with_heads
+from models.heads import FloatArray, head_arrays, heads_of
+from models.network import with_heads
 from models.ngrams import NgramReader
 from models.opinions import Lesson, as_examples
 from models.probes import write_probes
@@ -196,21 +196,6 @@ def _taught(
         f"kept out {taught.accuracy:.0%} are answered rightly"
     )
     return taught
-
-
-def head_arrays(bundle: Bundle) -> dict[str, FloatArray]:
-    from safetensors.numpy import load_file
-
-    return load_file(bundle.folder / bundles.HEADS)
-
-
-def heads_of(bundle: Bundle, name: str, arrays: Mapping[str, FloatArray]) -> list[Head]:
-    """A bundle's heads of one task, one a stage."""
-    labels = bundle.manifest.heads[name].labels
-    return [
-        Head(labels, arrays[f"{stage}/{name}.weight"], arrays[f"{stage}/{name}.bias"])
-        for stage in range(1, len(bundle.manifest.stages) + 1)
-    ]
 
 
 def _check(champion: Bundle, lessons: Sequence[Lesson], out: Path) -> None:

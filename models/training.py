@@ -30,7 +30,7 @@ from models.calibration import NEVER, fit_temperature, plain_answers, softmax
 from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
 from models.drift import Reference
-from models.encoder import WORDS, load_encoder
+from models.encoder import load_encoder, write_weights
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
 from models.heads import FloatArray, HeadData, cooled, fit_head, head_logits
@@ -271,18 +271,12 @@ class BundleTrainer:
             for part, array in (("weight", head.weight), ("bias", head.bias))
         }
         save_file(arrays, folder / bundles.HEADS)
-        weights = {
-            name: array.astype(np.float16)
-            for name, array in self.encoder.weights.items()
-            if name != WORDS
-        }
-        save_file(weights, folder / bundles.WEIGHTS)
+        write_weights(folder / bundles.WEIGHTS, self.encoder)
         tables = {name: task.ngrams for name, task in fitted.items() if task.ngrams}
         write_ngrams(folder / bundles.NGRAMS, tables)
         statistics = {name: task.statistics for name, task in fitted.items()}
         write_statistics(folder / bundles.STATISTICS, statistics)
-        for name in (bundles.HEADS, bundles.WEIGHTS):
-            (folder / name).chmod(0o644)  # safetensors gives it to its owner alone
+        (folder / bundles.HEADS).chmod(0o644)  # safetensors gives it to its owner alone
         (folder / bundles.PROBES).write_bytes(b"")
 
     def _manifest(self, fitted: Mapping[str, FittedTask], data_fingerprint: str) -> Manifest:

@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from schemas.errors import BellwetherError
-from stream.when import parse_when
+from stream.when import parse_span, parse_when
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -77,6 +77,16 @@ def run(work: Coroutine[Any, Any, Answer]) -> Answer:
     import asyncio
 
     return asyncio.run(work)
+
+
+def span(text: str) -> timedelta:
+    """How an option such as 90d is read."""
+    try:
+        found = parse_span(text)
+        datetime.now(UTC) - found  # as long as the calendar at most
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(str(error)) from None
+    return found
 
 
 def explained(command: Command) -> Command:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import BellwetherError, ConfigurationError
-from stream.cli_base import INTERRUPTED, explained, operator_settings, run
-from stream.when import parse_span
+from stream.cli_base import INTERRUPTED, explained, operator_settings, run, span
 
 if TYPE_CHECKING:
     from schemas.taxonomy import Task, Taxonomy
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 LONGEST_NAME = 256
-
-
-def _span(text: str) -> timedelta:
-    try:
-        span = parse_span(text)
-        datetime.now(UTC) - span  # as long as the calendar at most
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(str(error)) from None
-    return span
 
 
 @explained
@@ -44,7 +34,7 @@ def label(
         float, typer.Option(min=0, max=1, help="Share of texts that are drawn by chance.")
     ] = 0.1,
     within: Annotated[
-        timedelta, typer.Option(parser=_span, metavar="SPAN", help="How old texts may be.")
+        timedelta, typer.Option(parser=span, metavar="SPAN", help="How old texts may be.")
     ] = "7d",  # type: ignore[assignment]
     file: Annotated[
         str | None,

@@ -5,26 +5,16 @@ from typing import Annotated
 
 import typer
 
-from stream.cli_base import FAILED, explained, operator_settings, run
-from stream.when import parse_span
+from stream.cli_base import FAILED, explained, operator_settings, run, span
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-def _span(text: str) -> timedelta:
-    try:
-        span = parse_span(text)
-        datetime.now(UTC) - span  # as long as the calendar at most
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(str(error)) from None
-    return span
 
 
 @explained
 def prune(
     older_than: Annotated[
         timedelta,
-        typer.Option(parser=_span, metavar="SPAN", help="How long ago a month ended: 90d, 26w."),
+        typer.Option(parser=span, metavar="SPAN", help="How long ago a month ended: 90d, 26w."),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only name the indices.")] = False,
     yes: Yes = False,
