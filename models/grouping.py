@@ -1,7 +1,7 @@
 """Which lessons stay together, and how much each weighs."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 
 from models.opinions import Lesson
@@ -12,26 +12,22 @@ FEW_GROUPS = 100
 FOLDS = 4
 
 
-def joined_keys(clusters: Sequence[str], conversations: Sequence[str]) -> list[str]:
+def joined_keys(clusters: Sequence[str], conversations: Sequence[Collection[str]]) -> list[str]:
     """For each text the key of its group: of its cluster, joined with all that share conversations.
 
     The smallest cluster's key stands for the group.
     """
+    bonds = [
+        [("cluster", cluster), *(("conversation", each) for each in own)]
+        for cluster, own in zip(clusters, conversations, strict=True)
+    ]
     keys = list(clusters)
     while True:
         smallest: dict[tuple[str, str], str] = {}
-        for members in (clusters, conversations):
-            for member, key in zip(members, keys, strict=True):
-                if member:
-                    at = ("cluster" if members is clusters else "conversation", member)
-                    smallest[at] = min(smallest.get(at, key), key)
-        joined = [
-            min(
-                smallest["cluster", cluster] if cluster else key,
-                smallest["conversation", conversation] if conversation else key,
-            )
-            for key, cluster, conversation in zip(keys, clusters, conversations, strict=True)
-        ]
+        for key, own in zip(keys, bonds, strict=True):
+            for bond in own:
+                smallest[bond] = min(smallest.get(bond, key), key)
+        joined = [min(smallest[bond] for bond in own) for own in bonds]
         if joined == keys:
             return keys
         keys = joined

@@ -201,7 +201,6 @@ class _Resolver:
             if any(each.given.selection == AUDIT for each in side)
             else newest.given.selection,
             annotators=tuple(sorted({each.given.annotator for each in side})),
-            conversation=newest.given.conversation,
             believed=first.believed,
             sure=first.sure,
             given=tuple(each.given for each in side),
@@ -222,7 +221,7 @@ class _Resolver:
         if not lessons:
             return []
         clusters = cluster_keys([lesson.text for lesson in lessons])
-        groups = joined_keys(clusters, [lesson.conversation for lesson in lessons])
+        groups = joined_keys(clusters, [lesson.conversations for lesson in lessons])
         found = weights(
             lessons,
             clusters,

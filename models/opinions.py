@@ -22,7 +22,7 @@ class GivenLabel:
     given_at: by the broker's clock rather than the annotator's, since floods are told by it.
     selection: correction, audit or active.
     model_label: what the model of that day had answered, if it is known.
-    conversation: of a message; texts of one conversation are never divided.
+    conversation: of a message; texts of one conversation are never divided. Empty if there is none.
     """
 
     task: str
@@ -86,7 +86,6 @@ class Lesson:
     span: Span | None = None
     selection: str = "correction"
     annotators: tuple[str, ...] = ()
-    conversation: str = ""
     believed: str = ""
     sure: float = 0.0
     weight: float = 1.0
@@ -96,6 +95,11 @@ class Lesson:
     @property
     def contradicts(self) -> bool:
         return self.label != self.believed
+
+    @property
+    def conversations(self) -> set[str]:
+        """Those in which the text was said; the same words may come in several."""
+        return {given.conversation for given in self.given if given.conversation}
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ class LabelRecord(BaseModel):
 
     `text` is what the model reads of the event; in a customer's, personal data is masked. `model`
     is the answer on the event's document, None where there is no document or, as for a company,
-    no answer. `feedback_id` is the id of the feedback that this came of.
+    no answer. `conversation_id` is the message's, as its document has it; records written before
+    it was kept have none. `feedback_id` is the id of the feedback that this came of.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -71,6 +72,7 @@ class LabelRecord(BaseModel):
     label: Name
     text: str
     model: ModelAnswer | None = None
+    conversation_id: ShortText = None
     selection: Literal["correction", "audit", "active"] | None = None
     given_at: Instant
     feedback_id: Id

@@ -119,6 +119,7 @@ def _record(opinion: Opinion, document: StoredDocument | None) -> LabelRecord | 
         label=said.label,
         text=masked(text) if task.kind is Kind.MESSAGE else text,
         model=_model_answer(opinion, document),
+        conversation_id=document.source.get("conversation_id") if document else None,
         selection=said.selection,
         given_at=said.given_at,
         feedback_id=said.id,

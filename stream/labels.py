@@ -44,6 +44,7 @@ class StandingLabel:
             given_at=self.arrived_at,
             selection=record.selection or "correction",
             model_label=record.model.label if record.model else None,
+            conversation=record.conversation_id or "",
         )
 
 

@@ -12,7 +12,7 @@ from models.duplicates import normalized
 from models.grouping import FOLDS, folds, joined_keys
 from models.lessons import LessonSettings, Resolution, known_labels, resolve
 from models.opinions import GivenLabel
-from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT
+from schemas.taxonomy import COMPANY_SENTIMENT, INTENT, SENTIMENT
 from tests.models.concepts import TAUGHT
 from tests.models.small_answers import Told
 
@@ -250,6 +250,23 @@ def test_folds_keep_groups_whole_and_even() -> None:
 
 
 def test_conversations_join_clusters() -> None:
-    keys = joined_keys(["a", "b", "c", "d"], ["x", "x", "", ""])
+    keys = joined_keys(["a", "b", "c", "d"], [["x"], ["x"], [], []])
     assert keys == ["a", "a", "c", "d"]
-    assert joined_keys(["a", "b", "b"], ["x", "x", "y"]) == ["a", "a", "a"]
+    assert joined_keys(["a", "b", "b"], [["x"], ["x"], ["y"]]) == ["a", "a", "a"]
+    assert joined_keys(["c", "b", "a"], [["x"], ["x", "y"], ["y"]]) == ["a", "a", "a"]
+
+
+def test_messages_of_one_conversation_are_one_group() -> None:
+    texts = [own_text(number, "card_arrival") for number in range(4)]
+    said = [(0, "t-1", "ann"), (1, "t-1", "ann"), (2, "", "ann"), (3, "", "ann")]
+    # What was said in two conversations joins both, whichever label is the newer.
+    said += [(1, "t-2", "bob"), (2, "t-2", "bob")]
+    found = resolved(
+        [
+            given(texts[n], "lost_or_stolen_card", who, task=INTENT, conversation=talk)
+            for n, talk, who in said
+        ],
+        sure=0.5,
+    )
+    groups = {lesson.text: lesson.group for lesson in found.lessons}
+    assert groups[texts[0]] == groups[texts[1]] == groups[texts[2]] != groups[texts[3]]

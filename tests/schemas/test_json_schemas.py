@@ -12,7 +12,10 @@ VALID: dict[str, list[dict[str, Any]]] = {
     "financial-news": [news(), news(body="b", symbols=["HBK"], url=None, extra=1)],
     "customer-messages": [message(), message(conversation_id="t")],
     "feedback": [feedback(), feedback(label=None, selection="audit")],
-    "labels": [orjson.loads(label().to_json()), orjson.loads(label(model=None).to_json())],
+    "labels": [
+        orjson.loads(record.to_json())
+        for record in (label(), label(model=None), label(conversation_id="t"))
+    ],
     "alert": [alert().as_dict()],
 }
 INVALID: dict[str, list[dict[str, Any]]] = {

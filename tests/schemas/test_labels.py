@@ -1,3 +1,4 @@
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +37,14 @@ def test_a_label_is_read_as_it_was_written() -> None:
     assert record.key == b"message.intent/m-1//ana"
     without = label(model=None, selection=None)
     assert LabelRecord.from_json(without.to_json()) == without
+
+
+def test_a_label_has_its_conversation_and_older_ones_have_none() -> None:
+    record = label(conversation_id="t-7")
+    assert LabelRecord.from_json(record.to_json()).conversation_id == "t-7"
+    older = orjson.loads(record.to_json())
+    del older["conversation_id"]
+    assert LabelRecord.from_json(orjson.dumps(older)) == label()
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b"{}", b'{"text": "secret"}'])

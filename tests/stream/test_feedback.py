@@ -22,6 +22,7 @@ from stream.elastic import ElasticSink
 from stream.event_documents import EventDocuments
 from stream.events import Incoming
 from stream.feedback import FeedbackDesk, FeedbackParts
+from stream.labels import read_labels
 from stream.metrics import Metrics
 from stream.settings import Settings, load_settings
 from stream.topic_reader import read_topic
@@ -194,8 +195,8 @@ async def test_a_correction_becomes_a_label_and_a_mark(desk: Desk) -> None:
     assert desk.counted("feedback_disagreement_total", task=SENTIMENT) == 1
 
 
-async def test_a_customers_text_is_masked_before_it_is_kept(desk: Desk) -> None:
-    await desk.put(MESSAGES, "m1")
+async def test_a_customers_text_is_masked_and_its_conversation_kept(desk: Desk) -> None:
+    await desk.put(MESSAGES, "m1", conversation_id="t-7")
     await desk.give(
         intent("m1", "lost_or_stolen_card"),
         intent("m2", "other", text="jane@example.org wants a loan"),
@@ -215,6 +216,16 @@ async def test_a_customers_text_is_masked_before_it_is_kept(desk: Desk) -> None:
     }
     assert await desk.human(MESSAGES, "m1") == {"intent": "lost_or_stolen_card", "emotion": "fear"}
     assert desk.counted("feedback_disagreement_total", task="message.emotion") == 0
+
+    conversations = {
+        (label.task, label.event_id): label.conversation
+        for label in (await read_labels(desk.settings)).given()
+    }
+    assert conversations == {
+        ("message.intent", "m1"): "t-7",
+        ("message.intent", "m2"): "",
+        ("message.emotion", "m1"): "t-7",
+    }
 
 
 async def test_what_comes_again_changes_nothing(desk: Desk) -> None:
