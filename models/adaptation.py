@@ -28,16 +28,6 @@ from models.data import Example, Split
 from models.encoder import Encoder, write_weights
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
-from models.finetuning import (
-    MultiTaskNetwork,
-    MultiTaskTrainer,
-    Progress,
-    StageLogits,
-    adapted_bert,
-    learning_bert,
-    learnt_heads,
-    learnt_weights,
-)
 from models.grouping import folds
 from models.head_lessons import HeadLessons, TaughtTask
 from models.heads import FloatArray, head_arrays, heads_of
@@ -48,6 +38,15 @@ from models.incremental import (
     seal,
     write_heads,
 )
+from models.multitask_network import (
+    MultiTaskNetwork,
+    StageLogits,
+    adapted_bert,
+    learning_bert,
+    learnt_heads,
+    learnt_weights,
+)
+from models.multitask_trainer import MultiTaskTrainer, Progress
 from models.network import Head
 from models.opinions import LESSONS, as_examples
 from models.quantization import Range

@@ -159,7 +159,8 @@ class BundleTrainer:
         """Let the encoder learn; False where another process goes on with it."""
         if self.recipe.finetuning is None:
             return True
-        from models.finetuning import finetuned, is_helper
+        from models.finetuning import finetuned
+        from models.multitask_trainer import is_helper
 
         learnt = finetuned(
             self.encoder,
