@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.added_heads import SILENT
 from models.bundle import Bundle, Manifest, taxonomy_of
 from models.calibration import NEVER, softmax
 from models.classifier import Classifier
@@ -19,7 +20,7 @@ from models.columns import ColumnData, fit_columns
 from models.data import DataError
 from models.engine import EngineOutput, OnnxEngine, Request
 from models.evaluation import evaluate
-from models.extension import SILENT, add_labels, add_task
+from models.extension import add_labels, add_task
 from models.network import Head
 from models.training import train
 from schemas.errors import BellwetherError, BundleError, ConfigurationError
