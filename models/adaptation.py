@@ -6,25 +6,25 @@ is that of training: matrices merged, ranges measured, int8 graphs, and heads fi
 vectors.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from models import bundle as bundles
-from models.batches import Collator, TextSet, text_sets
+from models.batches import TextSet, text_sets
 from models.bundle import Bundle, Manifest, replace_folder
 from models.calibration import softmax
 from models.data import Example, Split
+from models.distillation import DistillingCollator, DistillingTrainer, Teacher, is_of_lessons
 from models.encoder import Encoder, write_weights
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
@@ -40,13 +40,12 @@ from models.incremental import (
 )
 from models.multitask_network import (
     MultiTaskNetwork,
-    StageLogits,
     adapted_bert,
     learning_bert,
     learnt_heads,
     learnt_weights,
 )
-from models.multitask_trainer import MultiTaskTrainer, Progress
+from models.multitask_trainer import Progress
 from models.network import Head
 from models.opinions import LESSONS, as_examples
 from models.quantization import Range
@@ -56,47 +55,20 @@ from models.statistics import ClassStatistics, write_statistics
 from models.tokenizer import WindowTokenizer
 from models.torch_network import trained_encoder
 from models.training import range_texts
+from models.vector_store import stored_vectors
 from models.vectors import Vectors, read_vectors
 from schemas.taxonomy import COMPANY_SENTIMENT
 
 Method = Literal["lora", "full"]
 
-# Steps of BATCH_TEXTS texts: some minutes on two cores.
-STEPS, BATCH_TEXTS = 240, 32
+# Steps of BATCH_TEXTS texts, a quarter of them lessons: a minute or two on two cores. Few lessons
+# are shown so many times at most.
+LEAST_STEPS, MOST_STEPS, BATCH_TEXTS = 60, 240, 32
+LESSON_SHARE, MOST_TIMES = 0.25, 24
 # Of the repeated texts so many a head go through the encoder.
 REPEATED_TEXTS = 1_500
-# Weight of the champion's answers beside the labels, on old texts.
-DISTILLATION = 1.0
 RATES = {"lora": 3e-4, "full": 3e-5}
 RANGE_TEXTS = 60
-
-
-class DistillingTrainer(MultiTaskTrainer):
-    """Learns lessons by their labels, and old texts by the teacher's answers."""
-
-    teacher: MultiTaskNetwork | None = None
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        is_lesson = bool(inputs.pop("lesson"))
-        if is_lesson or self.teacher is None:
-            return super().compute_loss(model, inputs, return_outputs)
-        answers = self._answers(model, inputs)
-        with torch.no_grad():
-            taught = self._answers(self.teacher, inputs)
-        losses = [_distance(answer, known) for answer, known in zip(answers, taught, strict=True)]
-        loss = DISTILLATION * torch.stack(losses).sum()
-        return (loss, {"logits": answers[-1].text}) if return_outputs else loss
-
-
-class LessonCollator(Collator):
-    """Says of each batch whether it is of lessons."""
-
-    def __call__(self, rows: Sequence[tuple[TextSet, int]]) -> dict[str, torch.Tensor]:
-        batch = super().__call__(rows)
-        batch["lesson"] = torch.tensor(rows[0][0].source.startswith(LESSONS))
-        return batch
 
 
 def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
@@ -104,7 +76,8 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
     champion = teaching.champion
     encoder = trained_encoder(champion, teaching.encoder)
     examples = _examples(teaching)
-    learnt, heads = _learn(teaching, method, encoder, examples)
+    before = _known_vectors(teaching)
+    learnt, heads = _learn(teaching, method, encoder, examples, before)
     teaching.report("measuring the ranges of activations")
     old = [e for e in examples if not e.source.startswith(LESSONS)] or examples
     ranges = measure_ranges(
@@ -112,7 +85,7 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
         range_texts(old, RANGE_TEXTS, teaching.seed),
         champion.manifest.window_tokens,
     )
-    taught, statistics = _fitted(teaching, learnt, ranges, heads)
+    taught, statistics = _fitted(teaching, learnt, ranges, heads, before)
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=".candidate-") as temporary:
         folder = Path(temporary) / "bundle"
@@ -151,8 +124,30 @@ def _repeated(teaching: Teaching, name: str) -> list[Example]:
     ]
 
 
+def _known_vectors(teaching: Teaching) -> Vectors:
+    """What the champion's graphs make of every text; of a company's text also the whole text's."""
+    champion = teaching.champion
+    examples = _all_examples(teaching)
+    whole = [replace(each, span=None) for each in examples if each.span]
+    engine = OnnxEngine(
+        champion.graphs,
+        champion.tokenizer,
+        champion.manifest.window_tokens,
+        threads=teaching.threads,
+    )
+    return stored_vectors(teaching.store, champion, engine, [*examples, *whole], teaching.report)
+
+
+def _all_examples(teaching: Teaching) -> list[Example]:
+    return teaching.examples([*teaching.champion.manifest.heads])
+
+
 def _learn(
-    teaching: Teaching, method: Method, encoder: Encoder, examples: Sequence[Example]
+    teaching: Teaching,
+    method: Method,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    before: Vectors,
 ) -> tuple[Encoder, list[dict[str, Head]]]:
     """The encoder and the heads of each stage after the run."""
     champion = teaching.champion
@@ -168,19 +163,21 @@ def _learn(
     taxonomy = champion.taxonomy
     sets = text_sets(tokenizer, examples, taxonomy, Split.TRAIN)
     network = _network(champion, encoder, settings)
-    teacher = _network(champion, encoder, settings.model_copy(update={"method": "full"}))
-    collator = LessonCollator(tokenizer, {task: n for n, task in enumerate(taxonomy.tasks)})
+    collator = DistillingCollator(
+        tokenizer,
+        {task: n for n, task in enumerate(taxonomy.tasks)},
+        teacher=Teacher(before, _heads_by_stage(champion)),
+    )
     with TemporaryDirectory() as folder:
         trainer = DistillingTrainer(
             network,
-            _arguments(Path(folder), teaching.seed),
+            _arguments(Path(folder), _steps(sets), teaching.seed),
             settings,
             _balanced(sets),
             [],
             collator,
             [Progress(teaching.report)],
         )
-        trainer.teacher = deepcopy(teacher).requires_grad_(False).eval()
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return replace(encoder, weights=learnt_weights(network.encoder, encoder)), learnt_heads(
@@ -188,12 +185,18 @@ def _learn(
     )
 
 
+def _steps(sets: Sequence[TextSet]) -> int:
+    lessons = sum(len(each) for each in sets if is_of_lessons(each))
+    steps = math.ceil(MOST_TIMES * lessons / (LESSON_SHARE * BATCH_TEXTS))
+    return min(MOST_STEPS, max(LEAST_STEPS, steps))
+
+
 def _balanced(sets: Sequence[TextSet]) -> list[TextSet]:
-    """Lessons repeated until they are a quarter of all texts."""
-    old = sum(len(each) for each in sets if not each.source.startswith(LESSONS))
-    lessons = sum(len(each) for each in sets if each.source.startswith(LESSONS))
-    times = max(1, round(old / 3 / max(1, lessons)))
-    return [_times(each, times) if each.source.startswith(LESSONS) else each for each in sets]
+    """Lessons repeated until they are LESSON_SHARE of all texts."""
+    old = sum(len(each) for each in sets if not is_of_lessons(each))
+    lessons = sum(len(each) for each in sets if is_of_lessons(each))
+    times = max(1, round(old * LESSON_SHARE / (1 - LESSON_SHARE) / max(1, lessons)))
+    return [_times(each, times) if is_of_lessons(each) else each for each in sets]
 
 
 def _times(texts: TextSet, times: int) -> TextSet:
@@ -209,31 +212,38 @@ def _times(texts: TextSet, times: int) -> TextSet:
 
 def _network(champion: Bundle, encoder: Encoder, settings: Finetuning) -> MultiTaskNetwork:
     """The champion's network in torch, with its heads."""
-    taxonomy, manifest = champion.taxonomy, champion.manifest
+    taxonomy = champion.taxonomy
     network = MultiTaskNetwork(
         adapted_bert(learning_bert(encoder), settings),
         encoder.shape.hidden,
         _stages(champion),
         {name: len(task.labels) for name, task in taxonomy.tasks.items()},
     )
-    arrays = head_arrays(champion)
-    for stage in range(len(manifest.stages)):
+    for stage, heads in enumerate(_heads_by_stage(champion)):
         modules = [*network.heads[stage], network.company_heads[stage]]  # type: ignore[misc]
-        names = [*taxonomy.tasks, COMPANY_SENTIMENT]
-        for module, name in zip(modules, names, strict=True):
-            head = heads_of(champion, name, arrays)[stage]
+        for module, name in zip(modules, [*taxonomy.tasks, COMPANY_SENTIMENT], strict=True):
+            head = heads[name]
             weights = {"weight": head.weight.T.copy(), "bias": head.bias.copy()}
             module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     return network
 
 
-def _arguments(folder: Path, seed: int) -> TrainingArguments:
+def _heads_by_stage(champion: Bundle) -> list[dict[str, Head]]:
+    arrays = head_arrays(champion)
+    by_name = {name: heads_of(champion, name, arrays) for name in champion.manifest.heads}
+    return [
+        {name: heads[stage] for name, heads in by_name.items()}
+        for stage in range(len(champion.manifest.stages))
+    ]
+
+
+def _arguments(folder: Path, steps: int, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
-        max_steps=STEPS,
+        max_steps=steps,
         per_device_train_batch_size=BATCH_TEXTS,
         lr_scheduler_type="linear",
-        warmup_steps=STEPS // 10,
+        warmup_steps=steps // 10,
         eval_strategy="no",
         save_strategy="no",
         logging_steps=40,
@@ -247,42 +257,26 @@ def _arguments(folder: Path, seed: int) -> TrainingArguments:
     )
 
 
-def _distance(answer: StageLogits, known: StageLogits) -> torch.Tensor:
-    """Cross-entropy with the teacher's probabilities, of the text and, if asked, the companies."""
-    loss = F.cross_entropy(answer.text, known.text.softmax(1))
-    if answer.company is None or known.company is None:
-        return loss
-    return loss + F.cross_entropy(answer.company, known.company.softmax(1))
-
-
 def _fitted(
     teaching: Teaching,
     learnt: Encoder,
     ranges: Mapping[str, Range],
     heads: Sequence[Mapping[str, Head]],
+    before: Vectors,
 ) -> tuple[dict[str, TaughtTask], dict[str, list[ClassStatistics]]]:
     """Every head on the new int8 vectors: near those that learnt, with the champion's answers; and
     where the vectors of old texts lie now."""
     champion = teaching.champion
-    names = [*champion.manifest.heads]
-    old = OnnxEngine(
-        champion.graphs,
-        champion.tokenizer,
-        champion.manifest.window_tokens,
-        threads=teaching.threads,
-    )
     new = OnnxEngine(
         stage_graphs(learnt, _stages(champion), ranges, champion.manifest.window_tokens),
         champion.tokenizer,
         champion.manifest.window_tokens,
         threads=teaching.threads,
     )
-    examples = teaching.examples(names)
-    before = read_vectors(old, examples, teaching.report)
-    after = read_vectors(new, examples, teaching.report)
+    after = read_vectors(new, _all_examples(teaching), teaching.report)
     taught = {
         name: _refitted(teaching, name, [own[name] for own in heads], before, after)
-        for name in names
+        for name in champion.manifest.heads
     }
     return taught, {name: _statistics(teaching, name, task, after) for name, task in taught.items()}
 

@@ -194,7 +194,8 @@ def test_the_encoder_learns_too(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(adaptation, "STEPS", 12)
+    monkeypatch.setattr(adaptation, "LEAST_STEPS", 12)
+    monkeypatch.setattr(adaptation, "MOST_STEPS", 12)
     out = folder / method
     found = learn(small_bundle, lessons(20), rehearsal, out, method, encoder=encoder)
     before, after = (load_file(place / WEIGHTS) for place in (small_bundle, out))
