@@ -106,13 +106,14 @@ def trainer(
         settings = _settings(shared, folder / "beside", data, labels)
         asyncio.run(_give(settings, taught))
         with warm_worker(settings, folder, events(found, "warm")) as bench:
-            before = [bench.drain(events(found, f"alone{n}")) for n in range(rounds)]
+            before = [_drained(bench, found, f"alone-{n}") for n in range(rounds)]
             beside = _beside(bench, method, found)
             rest = _settings(shared, folder / "alone", data, labels)
             by_itself = _by_itself(rest, method) if alone else None
         learnt = _learnt(settings)
     results.print(where)
-    results.print(_shown(labels, before, beside, by_itself, learnt))
+    results.print(_shown(labels, before, beside, by_itself))
+    results.print(f"What learnt: {learnt}. The run's last line: {beside.run.said}")
 
 
 def _settings(settings: Settings, home: Path, data: Path, labels: int) -> Settings:
@@ -154,12 +155,17 @@ async def _give(settings: Settings, taught: Sequence[Lesson]) -> None:
         await writer.close()
 
 
+def _drained(bench: Bench, found: Sequence[Post], name: str) -> Drain:
+    drained = bench.drain(events(found, name))
+    say(f"{name}: {drained.events_a_second:.0f} events/s")
+    return drained
+
+
 def _beside(bench: Bench, method: Method, found: Sequence[Post]) -> Beside:
     drains: list[Drain] = []
     with _training(bench.settings, method) as run:
         while not run.done():
-            drained = bench.drain(events(found, f"beside{len(drains)}"))
-            say(f"beside the trainer: {drained.events_a_second:.0f} events/s")
+            drained = _drained(bench, found, f"beside-{len(drains)}")
             if not run.done():
                 drains.append(drained)
     if not drains:
@@ -216,9 +222,7 @@ def _learnt(settings: Settings) -> str:
     return str(registry.report(candidate)["method"]) if candidate else "nothing"
 
 
-def _shown(
-    labels: int, before: Sequence[Drain], beside: Beside, by_itself: Run | None, learnt: str
-) -> Table:
+def _shown(labels: int, before: Sequence[Drain], beside: Beside, by_itself: Run | None) -> Table:
     pace = statistics.median(drain.events_a_second for drain in before)
     share, run = beside.events_a_second / pace, beside.run
     shown = table(f"A run on {labels} labels beside a worker", "", "", "of all backlogs", "wanted")
@@ -242,8 +246,6 @@ def _shown(
     shown.add_row("the worker was at work", f"{beside.share_at_work:.0%} of the run")
     if by_itself:
         shown.add_row("the run alone, minutes", f"{by_itself.seconds / 60:.1f}")
-    shown.add_row("what learnt", learnt)
-    shown.add_row("the run's last line", run.said)
     return shown
 
 
