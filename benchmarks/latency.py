@@ -31,7 +31,7 @@ from benchmarks.common.backlog import Bench, Page, difference, warm_worker
 from benchmarks.common.command import DEFAULT_DATA, Data, Running, execute
 from benchmarks.common.corpus import Event, Post, events, posts
 from benchmarks.common.flight import LOOK_SECONDS, Flight, Observatory, Plan
-from benchmarks.common.screen import machine, percentile, results, say, table
+from benchmarks.common.screen import machine, percentile, results, say, table, verdict
 from benchmarks.common.servers import servers
 from benchmarks.common.usage import OTHERS
 from schemas.errors import BellwetherError
@@ -182,8 +182,7 @@ def _show_cores(cores: Mapping[str, float]) -> None:
 def _verdict(milliseconds: float, wanted: float | None) -> str:
     if wanted is None:
         return ""
-    word = "[green]reached[/green]" if milliseconds < wanted else "[red]missed[/red]"
-    return f"under {wanted:g}: {word}"
+    return f"under {wanted:g}: {verdict(milliseconds < wanted)}"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """How well a new concept is learnt from 20 to 500 labels, and what is forgotten for it.
 
-The concept: posts about dividends are positive, for a desk that trades dividends; the model calls
-most of them neutral, as the sets do that it learnt from. The posts are StockNet's that say
-"dividend", one of each group of nearly equal ones; three hundred are never learnt from. Old texts
-are the test splits of the labelled sets, but for those that say "dividend". No annotator stands
-behind these labels, so nothing here is set aside: it is the learning that is measured.
+The concept is that posts about dividends are positive (benchmarks/common/concept.py); of the posts
+three hundred are never learnt from. Old texts are the test splits of the labelled sets, but for
+those that say "dividend". No annotator stands behind these labels, so nothing here is set aside: it
+is the learning that is measured.
 
 Heads take a minute a run on two cores, encoders several; `--methods heads,lora,full` takes hours.
 """
@@ -23,13 +22,12 @@ import orjson
 import typer
 
 from benchmarks.common.command import DEFAULT_DATA, Data, execute
-from benchmarks.common.corpus import posts
+from benchmarks.common.concept import LABEL, WORD, lessons
 from benchmarks.common.screen import machine, results, say, table
 from models.answers import answers
 from models.bundle import SHIPPED_BUNDLE, Bundle
 from models.classifier import Classifier
 from models.data import Split, of_task
-from models.duplicates import cluster_keys
 from models.incremental import Method, relearn
 from models.measures import macro_f1
 from models.opinions import Lesson, as_examples
@@ -37,8 +35,7 @@ from models.rehearsal import Rehearsal, rehearsal_of_sets
 from schemas.errors import ConfigurationError
 from schemas.taxonomy import SENTIMENT
 
-WORD, LABEL = "dividend", "positive"
-ALL_POSTS, TEST_POSTS = 75_000, 300
+TEST_POSTS = 300
 COUNTS = (20, 60, 200, 500)
 # One seed says enough of the slowest way.
 ONE_SEED: tuple[Method, ...] = ("full",)
@@ -62,14 +59,7 @@ class Course:
     """The concept's posts and the old texts."""
 
     def __init__(self, data: Path) -> None:
-        found = [post.text for post in posts(data, ALL_POSTS) if WORD in post.text.lower()]
-        by_group = dict(zip(cluster_keys(found), found, strict=True))
-        self.lessons = [
-            Lesson(text, SENTIMENT, LABEL, group=group) for group, text in sorted(by_group.items())
-        ]
-        random.Random(0).shuffle(self.lessons)
-        if len(self.lessons) < TEST_POSTS + max(COUNTS):
-            raise ConfigurationError(f"{len(self.lessons)} posts about {WORD}s are too few")
+        self.lessons = lessons(data, TEST_POSTS + max(COUNTS))
         sets = rehearsal_of_sets(data)
         self.rehearsal = Rehearsal(tuple(of_task(sets.labelled, SENTIMENT, *Split)))
         self.old = [e for e in self.rehearsal.test(SENTIMENT) if WORD not in e.text.lower()]

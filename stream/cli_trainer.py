@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from stream.cli_base import explained, extra, operator_settings
+from stream.process import step_back
 
 
 @explained
@@ -38,9 +39,9 @@ def trainer(
     """
     settings = operator_settings()
     with extra():
-        from stream.trainer import Trainer, step_back
-
         step_back(settings.trainer_threads)
+        from stream.trainer import Trainer
+
         found = Trainer(settings, method, _say)
         if once:
             print(found.run(), flush=True)

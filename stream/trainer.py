@@ -10,7 +10,6 @@ import asyncio
 import fcntl
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,8 +41,6 @@ logger = logging.getLogger(__name__)
 # Tags of a version: what the gate decided, and up to where the topic `labels` was read for it.
 DECISION, LABELS = "decision", "labels"
 HOUR_SECONDS = 3600.0
-# A trainer steps back wherever a worker wants the processor.
-NICENESS = 10
 
 Report = Callable[[str], None]
 
@@ -269,14 +266,6 @@ def alone(home: Path) -> Iterator[None]:
         except BlockingIOError:
             raise BellwetherError(f"Another trainer is at work in {home}.") from None
         yield
-
-
-def step_back(threads: int) -> None:
-    """Let workers go before this process, and keep its libraries to so many threads."""
-    os.nice(NICENESS)
-    from torch import set_num_threads
-
-    set_num_threads(threads)
 
 
 def _resolution(resolution: Resolution) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def table(title: str, first: str, *numbers: str) -> Table:
     return made
 
 
+def verdict(reached: bool) -> str:
+    """The word for whether a figure is as wanted."""
+    return "[green]reached[/green]" if reached else "[red]missed[/red]"
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least this share of the values does not exceed (nearest rank)."""
     return sorted(values)[max(1, math.ceil(share * len(values))) - 1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from benchmarks.common.backlog import Drain
-from benchmarks.common.screen import results, table
+from benchmarks.common.screen import results, table, verdict
 
 WORKER_TO_ENGINE, WORKER_TO_SCRIPT = 0.7, 3.0
 
@@ -99,8 +99,7 @@ def _verdict(ratio: float, wanted: float | None) -> tuple[str, str]:
     shown = f"{ratio:.2f} times as fast"
     if wanted is None:
         return shown, ""
-    word = "[green]reached[/green]" if ratio >= wanted else "[red]missed[/red]"
-    return shown, f"{wanted:g}: {word}"
+    return shown, f"{wanted:g}: {verdict(ratio >= wanted)}"
 
 
 def _stages(middle: Round) -> Table:
