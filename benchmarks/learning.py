@@ -123,7 +123,10 @@ def learning(
         for run in _runs(methods.split(","), [int(count) for count in counts.split(",")], seeds):
             found.append(known.get(run) or _learnt(course, run, Path(folder)))
             if out:
-                _write(out / "learning.json", [*found, *(known.values() - set(found))])
+                _write(
+                    out / "learning.json",
+                    [*found, *(each for each in known.values() if each not in found)],
+                )
     _print(before, found)
     if out:
         _draw(before, found, out / "learning.png")
