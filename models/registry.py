@@ -36,7 +36,7 @@ from models.versions import (
     tags_of,
     version_of,
 )
-from schemas.errors import BellwetherError, ConfigurationError
+from schemas.errors import BellwetherError, BundleError, ConfigurationError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -197,7 +197,11 @@ class Registry:
         """
         with self._speaking():
             download = partial(self._files.bundle, version)
-        return fetched(version.name, cache, download)
+        try:
+            return fetched(version.name, cache, download)
+        except BundleError:
+            self.alias(CHAMPION)  # raises where the store is away: then its files are not to blame
+            raise
 
     def manifest(self, version: Version) -> Manifest:
         """What the version's bundle says about itself. Raises as `fetch`."""

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "bellwether-training"
+# How long a server may take to answer, and to take or begin to give a file: one that keeps its
+# files in an object store answers when they are there.
+ANSWER_SECONDS, FILE_SECONDS = 10, 120
 _SQLITE = "sqlite:///"
 _USER = re.compile(r"//[^/@\s]*@")  # and password, in a URI
 
@@ -20,8 +23,8 @@ _USER = re.compile(r"//[^/@\s]*@")  # and password, in a URI
 def prepare() -> None:
     """Imports MLflow, which takes seconds and 140 MB, and makes it quick to give up and quiet.
 
-    A store that is away is told within seconds; MLflow's own patience is minutes. It reports
-    nothing about its use to its makers.
+    A server that refuses is told of within five seconds, one that hangs within 40; MLflow's own
+    patience is minutes. It reports nothing about its use to its makers.
     """
     import mlflow.store.db.utils as databases
     from mlflow.environment_variables import (
@@ -29,18 +32,22 @@ def prepare() -> None:
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
         MLFLOW_HTTP_REQUEST_MAX_RETRIES,
         MLFLOW_HTTP_REQUEST_TIMEOUT,
+        MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER,
     )
     from mlflow.telemetry import set_telemetry_client
 
     databases.MAX_RETRY_COUNT = 3
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
-    MLFLOW_HTTP_REQUEST_TIMEOUT.set(10)  # type: ignore[no-untyped-call]
+    MLFLOW_HTTP_REQUEST_TIMEOUT.set(ANSWER_SECONDS)  # type: ignore[no-untyped-call]
+    # A proxy may ask for an hour's patience.
+    MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER.set(False)  # type: ignore[no-untyped-call]
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
     MLFLOW_DISABLE_TELEMETRY.set(True)  # type: ignore[no-untyped-call]
     set_telemetry_client()  # type: ignore[no-untyped-call]
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What it calls an error it also raises.
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    # What these call an error, or try again, they also raise.
+    for loud in ("mlflow", "urllib3"):
+        logging.getLogger(loud).setLevel(logging.CRITICAL)
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -60,15 +67,31 @@ def reachable(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        raise ConfigurationError(
-            f"Cannot use the MLflow store at {_USER.sub('//', uri)}: {first_line(error)}"
-        ) from error
+        raise _unusable(uri, error) from error
 
 
-def first_line(error: Exception) -> str:
+@contextmanager
+def patient() -> Iterator[None]:
+    """Gives a server the time that files need, while the block lasts."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    MLFLOW_HTTP_REQUEST_TIMEOUT.set(FILE_SECONDS)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        MLFLOW_HTTP_REQUEST_TIMEOUT.set(ANSWER_SECONDS)  # type: ignore[no-untyped-call]
+
+
+def first_line(error: Exception | str) -> str:
     """What an error of the store says, in one line and without passwords."""
     first, *_ = str(error).splitlines() or [type(error).__name__]
     return _USER.sub("//", first)
+
+
+def _unusable(uri: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"Cannot use the MLflow store at {_USER.sub('//', uri)}: {first_line(error)}"
+    )
 
 
 @contextmanager
@@ -76,13 +99,14 @@ def tracked(uri: str | None, name: str, settings: Mapping[str, Any]) -> Iterator
     """A run in the MLflow store at `uri` while the block lasts; nothing is tracked without one.
 
     What logs to MLflow meanwhile logs to this run, transformers.Trainer included. Raises
-    ConfigurationError when the store cannot be reached.
+    ConfigurationError when the store cannot be reached, also where it goes away in the block.
     """
     if not uri:
         yield
         return
     prepare()
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     with reachable(uri):
         mlflow.set_tracking_uri(uri)
@@ -90,9 +114,12 @@ def tracked(uri: str | None, name: str, settings: Mapping[str, Any]) -> Iterator
             mlflow.create_experiment(EXPERIMENT, artifact_location=_place(uri))
         mlflow.set_experiment(EXPERIMENT)
         run = mlflow.start_run(run_name=name)
-    with run:
-        mlflow.log_params(_flat(settings))
-        yield
+    try:
+        with run:
+            mlflow.log_params(_flat(settings))
+            yield
+    except MlflowException as error:  # other errors may be of what the block does besides
+        raise _unusable(uri, error) from error
 
 
 def _place(uri: str) -> str | None:
@@ -113,6 +140,14 @@ def log_bundle(
 
     mlflow.set_tag("bundle", version)
     mlflow.log_metrics(figures(metrics))
+
+
+def log_report(uri: str, report: Mapping[str, Any], name: str) -> None:
+    """Adds a report to the current run, as a JSON file of that name. Raises ConfigurationError."""
+    import mlflow
+
+    with reachable(uri), patient():
+        mlflow.log_dict(dict(report), name)
 
 
 def figures(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from models.bundle import MANIFEST, Bundle, Manifest
-from models.tracking import figures, first_line
+from models.tracking import figures, first_line, patient
 from models.versions import Version
 from schemas.errors import BundleError
 
@@ -38,8 +38,9 @@ class VersionFiles:
         """Takes the bundle's files and figures in; the run's id, and the URI of the files."""
         run = self._client.create_run(self._experiment(), run_name=bundle.version)
         run_id: str = run.info.run_id
-        for name in (MANIFEST, *bundle.manifest.files):
-            self._client.log_artifact(run_id, str(bundle.folder / name), _BUNDLE)
+        with patient():
+            for name in (MANIFEST, *bundle.manifest.files):
+                self._client.log_artifact(run_id, str(bundle.folder / name), _BUNDLE)
         self.add(run_id, bundle.manifest.metrics, ())
         self._client.set_terminated(run_id)
         return run_id, f"{run.info.artifact_uri}/{_BUNDLE}"
@@ -51,8 +52,9 @@ class VersionFiles:
         found = [Metric(name, value, 0, 0) for name, value in figures(metrics).items()]
         if found:
             self._client.log_batch(run_id, metrics=found)
-        for file in files:
-            self._client.log_artifact(run_id, str(file))
+        with patient():
+            for file in files:
+                self._client.log_artifact(run_id, str(file))
 
     def bundle(self, version: Version, folder: Path) -> Path:
         """Puts the bundle into the folder; where it is then. Raises BundleError."""
@@ -94,10 +96,17 @@ class VersionFiles:
 
     def _download(self, version: Version, path: str, folder: Path) -> Path:
         try:
-            return Path(self._client.download_artifacts(version.run_id, path, str(folder)))
+            with patient():
+                return Path(self._client.download_artifacts(version.run_id, path, str(folder)))
         # Each kind of artifact store has errors of its own.
         except Exception as error:
             raise BundleError(
                 f"{path} of version {version.name} cannot be fetched from the registry: "
-                f"{first_line(error)}"
+                f"{_reason(error)}"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first of the reasons that MLflow gives, each below the name of a file."""
+    _, _, below = str(error).partition("#####\n")
+    return first_line(below or error)

@@ -27,10 +27,10 @@ from models.gate_report import GateReport
 from models.incremental import Method, Relearnt, relearn
 from models.lessons import LessonSettings, Resolution, known_labels, resolve
 from models.rehearsal import Rehearsal, rehearsal_of_sets
-from models.tracking import tracked
+from models.tracking import log_report, tracked
 from models.version_files import REPORT
 from models.versions import CANDIDATE, CHAMPION, Version
-from schemas.errors import BellwetherError, ConfigurationError, ServerUnavailable
+from schemas.errors import BellwetherError, ConfigurationError
 from stream.champion import follows_registry, open_registry
 from stream.labels import Labels, Positions, read_labels
 from stream.recent_events import recent_texts
@@ -58,9 +58,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """The version that serves; None where it is the shipped bundle, which nobody registered yet."""
+    """The model that serves: the registry's, or the shipped one, which nobody registered yet."""
 
-    version: Version | None
     bundle: Bundle
     classifier: Classifier
 
@@ -78,22 +77,23 @@ class Trainer:
         self._registry = open_registry(settings)
         self._method = method
         self._report = report
-        self._read_to: Positions = {}
+        self._read_to: Positions | None = None
         self._run_at = time.monotonic()
 
     def watch(self) -> None:
         """For ever: a run whenever enough labels are new, or some are and enough time went by."""
-        self._read_to = self._last_positions()
         self._report(
             f"waiting for {self._settings.trainer_labels} new labels, or for one and "
             f"{self._settings.trainer_hours:g} hours"
         )
         while True:
             try:
+                if self._read_to is None:
+                    self._read_to = self._last_positions()
                 labels = asyncio.run(read_labels(self._settings))
                 if self._is_due(labels.since(self._read_to)):
                     self._report(str(self.run(labels)))
-            except (ServerUnavailable, ConfigurationError) as error:
+            except BellwetherError as error:
                 logger.warning("%s Trying again.", error)
             time.sleep(self._settings.trainer_seconds)
 
@@ -125,6 +125,9 @@ class Trainer:
         with tracked(self._settings.tracking, "incremental", settings):
             yield
 
+    def _log(self, report: dict[str, Any]) -> None:
+        log_report(self._settings.tracking, report, REPORT)
+
     def _learn(self, labels: Labels) -> Outcome:
         champion = self._champion()
         rehearsal = self._rehearsal()
@@ -142,7 +145,7 @@ class Trainer:
             self._report(line)
         if not any(lesson.contradicts for lesson in resolution.lessons):
             why = "; ".join(["no label teaches the champion anything new", *resolution.why()])
-            _log_report({"resolution": _resolution(resolution)})
+            self._log({"resolution": _resolution(resolution)})
             return Outcome(None, why)
         folder = self._settings.home / "candidates"
         rmtree(folder, ignore_errors=True)  # what a killed run has left
@@ -161,7 +164,7 @@ class Trainer:
             if version
             else SHIPPED_BUNDLE
         )
-        return Champion(version, Bundle.open(folder), self._loaded(folder))
+        return Champion(Bundle.open(folder), self._loaded(folder))
 
     def _loaded(self, folder: Path) -> Classifier:
         """As a worker serves it, but without a cache."""
@@ -223,7 +226,7 @@ class Trainer:
             "method": relearnt.method,
             "resolution": _resolution(resolution),
         }
-        _log_report(report)
+        self._log(report)
         version = self._registered(out, gate, report, positions)
         if gate.decision == "refused":
             return Outcome(None, gate.why)
@@ -242,12 +245,20 @@ class Trainer:
         return version
 
     def _promoted(self, champion: Champion, version: Version) -> Outcome:
-        """Unless somebody put another champion in place meanwhile, by which nobody judged."""
-        now = self._registry.alias(CHAMPION)
-        if (now and now.name) != (champion.version and champion.version.name):
-            return Outcome(None, "another model became the champion meanwhile; run again")
-        self._registry.promote(version)
-        return Outcome(version.name, "")
+        """Unless another champion is in place, by which nobody judged.
+
+        The registry knows no lock that a second host would see. Who is overtaken between the two
+        looks is told so, and the other one stays, which was judged by the same champion.
+        """
+        if self._champion_name() == champion.bundle.version:
+            self._registry.promote(version)
+            if self._champion_name() == version.name:
+                return Outcome(version.name, "")
+        return Outcome(None, "another model became the champion meanwhile; run again")
+
+    def _champion_name(self) -> str:
+        version = self._registry.alias(CHAMPION)
+        return version.name if version else Bundle.open(SHIPPED_BUNDLE).version
 
     def _last_positions(self) -> Positions:
         """Up to where labels were read for the newest version that was learnt from some."""
@@ -258,7 +269,7 @@ class Trainer:
 
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """One run at a time: two would promote over each other. Raises BellwetherError."""
+    """One run at a time in a home: two would do the same work. Raises BellwetherError."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "trainer.lock").open("w") as lock:
         try:
@@ -288,12 +299,6 @@ def _resolution(resolution: Resolution) -> dict[str, Any]:
             for aside in resolution.set_aside
         ],
     }
-
-
-def _log_report(report: dict[str, Any]) -> None:
-    import mlflow
-
-    mlflow.log_dict(report, REPORT)
 
 
 def _log_outcome(outcome: Outcome) -> None:

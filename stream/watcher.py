@@ -39,7 +39,7 @@ class Champion:
 class Sighting:
     """What is known of the registry.
 
-    looked: whether it has answered at least once.
+    looked: whether it has answered at least once, with a champion's files where it has one.
     up: whether it answers now.
     champion: the newest that could be fetched; None where there was none.
     refused: how often the files of a champion could not be had or were damaged.
@@ -65,26 +65,30 @@ class Watch:
     def look(self) -> Sighting:
         """What is known after another look. A change for the worse is logged once."""
         try:
-            version = self._registry.alias(CHAMPION)
+            seen = self._seen()
         except ConfigurationError as error:
             if self.sighting.up:
                 logger.warning("the registry cannot be used; the model stays: %s", error)
             return self._know(up=False)
         if not self.sighting.up:
             logger.info("the registry answers again")
-        self._know(looked=True, up=True)
+        return self._know(looked=True, up=True, **seen)
+
+    def _seen(self) -> dict[str, object]:
+        """What has changed. Raises ConfigurationError where the registry goes away meanwhile."""
+        version = self._registry.alias(CHAMPION)
         known = self.sighting.champion
         if version is None or (known and known.version == version.name):
-            return self._know(complaint="")
+            return {"complaint": ""}
         if not self._patience.is_due(version.name):
-            return self.sighting
+            return {}
         try:
             folder = self._registry.fetch(version, self._cache)
-        except (BundleError, ConfigurationError) as error:
+        except BundleError as error:
             if self._patience.failed(version.name):
                 logger.error("champion %s is refused; the model stays: %s", version.name, error)
-            return self._know(refused=self.sighting.refused + 1, complaint=str(error))
-        return self._know(champion=Champion(version.name, folder), complaint="")
+            return {"refused": self.sighting.refused + 1, "complaint": str(error)}
+        return {"champion": Champion(version.name, folder), "complaint": ""}
 
     def _know(self, **changes: object) -> Sighting:
         self.sighting = replace(self.sighting, **changes)  # type: ignore[arg-type]

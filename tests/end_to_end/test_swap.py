@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from models.bundle import SHIPPED_BUNDLE, Bundle
+from ops.servers.guard import Guard
 from stream.champion import open_registry
 from stream.settings import Settings, load_settings
 from tests.end_to_end.corpus import encoded, message, news
@@ -25,8 +26,9 @@ from tests.end_to_end.harness import (
     publish,
     sources,
 )
+from tests.mlflow_server import Mlflow
 from tests.models.small_bundle import another_bundle
-from tests.servers import Servers
+from tests.servers import Servers, running
 
 TOPICS = ("financial-news", "customer-messages")
 SHIPPED = Bundle.open(SHIPPED_BUNDLE).version
@@ -212,3 +214,45 @@ async def test_a_worker_begins_with_the_champion_and_waits_for_the_registry(
             await asyncio.sleep(0.2)
         code, seconds = worker.terminate()
         assert (code, seconds < 20) == (0, True), worker.tail()
+
+
+async def until_up(worker: Worker, up: float) -> float:
+    """Waits until a worker says that of its registry; how long it took."""
+    started = time.monotonic()
+    while f"bellwether_registry_up {up}" not in worker.get("/metrics")[1]:
+        assert time.monotonic() - started < 2 * TAKEN_SECONDS, worker.tail()
+        await asyncio.sleep(0.1)
+    return time.monotonic() - started
+
+
+async def test_a_worker_outlives_the_server_of_its_registry(
+    settings: Settings, guard: Guard, tmp_path: Path
+) -> None:
+    server = Mlflow(tmp_path / "mlflow")
+    shared = settings.model_copy(update={"registry": server.address})
+    registry, traffic = open_registry(shared), Traffic(shared)
+    other = another_bundle(SHIPPED_BUNDLE, tmp_path / "bundle", 1)
+    with Worker(shared, tmp_path / "log") as worker:
+        deadline = time.monotonic() + 60
+        while "the registry cannot be used" not in worker.tail():
+            assert time.monotonic() < deadline, worker.tail()
+            await asyncio.sleep(0.2)
+        with running(guard, server):
+            worker.wait_ready()
+            server.kill()
+            away = await until_up(worker, 0.0)
+            await traffic.send(20)
+            await drained(shared, TOPICS, 60)
+            assert await versions(shared, range(20)) == {SHIPPED}
+            server.start()
+            server.wait_ready()
+            back = await until_up(worker, 1.0)
+            version = await asyncio.to_thread(registry.register, other)
+            await asyncio.to_thread(registry.promote, version)
+            taken = await until_served([worker], version.name, TAKEN_SECONDS)
+            print(f"away after {away:.1f} s, back after {back:.1f} s, taken after {taken:.1f} s")
+            log = worker.log.read_text()
+            assert log.count("the registry cannot be used") == 2
+            assert log.count("the registry answers again") == 2
+            assert "Retrying" not in log
+            assert worker.terminate()[0] == 0
