@@ -125,10 +125,12 @@ def _repeated(teaching: Teaching, name: str) -> list[Example]:
 
 
 def _known_vectors(teaching: Teaching) -> Vectors:
-    """What the champion's graphs make of every text; of a company's text also the whole text's."""
+    """What the champion's graphs make of the texts that are repeated, and of a company's text also
+    as a whole: what the teacher reads."""
     champion = teaching.champion
-    examples = _all_examples(teaching)
-    whole = [replace(each, span=None) for each in examples if each.span]
+    names = champion.manifest.heads if teaching.protected else ()
+    examples = [example for name in names for example in teaching.repeated(name)]
+    whole = [replace(example, span=None) for example in examples if example.span]
     engine = OnnxEngine(
         champion.graphs,
         champion.tokenizer,
@@ -136,10 +138,6 @@ def _known_vectors(teaching: Teaching) -> Vectors:
         threads=teaching.threads,
     )
     return stored_vectors(teaching.store, champion, engine, [*examples, *whole], teaching.report)
-
-
-def _all_examples(teaching: Teaching) -> list[Example]:
-    return teaching.examples([*teaching.champion.manifest.heads])
 
 
 def _learn(
@@ -273,7 +271,8 @@ def _fitted(
         champion.manifest.window_tokens,
         threads=teaching.threads,
     )
-    after = read_vectors(new, _all_examples(teaching), teaching.report)
+    examples = teaching.examples([*champion.manifest.heads])
+    after = read_vectors(new, examples, teaching.report)
     taught = {
         name: _refitted(teaching, name, [own[name] for own in heads], before, after)
         for name in champion.manifest.heads
@@ -314,6 +313,7 @@ def _refitted(
     teachers: list[FloatArray] = [
         softmax(before.of(repeated, stage) @ head.weight + head.bias + beside(repeated, stage))
         for stage, head in enumerate(known)
+        if repeated
     ]
     return HeadLessons(
         heads,
