@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 ALIASES = (CHAMPION, CANDIDATE, PREVIOUS)
-BUNDLE, REPLACES = "bundle", "replaces"
+BUNDLE, REPLACES, MOVED_BY = "bundle", "replaces", "moved-by"
 
 _PARENT, _DECISION, _FIGURES = "parent", "decision", "figures"
 _HEADLINES = ("accuracy", "macro_f1")

@@ -220,6 +220,17 @@ def test_a_rollback_killed_half_way_is_not_undone_by_the_next(
     assert aliases(registry) == {CHAMPION: names[0], PREVIOUS: names[1]}
 
 
+def test_a_promotion_of_the_previous_version_killed_half_way_is_rolled_back(
+    registry: Registry, names: list[str]
+) -> None:
+    registry.promote(registry.find(names[1]))
+    registry.rollback()
+    killed(registry, PREVIOUS, names[1])
+    assert aliases(registry) == {CHAMPION: names[1], PREVIOUS: names[1]}
+    assert registry.rollback().name == names[0]
+    assert aliases(registry) == {CHAMPION: names[0], PREVIOUS: names[1]}
+
+
 def test_a_fetched_bundle_is_whole_and_fetched_once(
     registry: Registry, names: list[str], tmp_path: Path
 ) -> None:
