@@ -35,6 +35,7 @@ from schemas.errors import BellwetherError, ConfigurationError, ServerUnavailabl
 from stream.champion import follows_registry, open_registry
 from stream.labels import Labels, Positions, read_labels
 from stream.recent_events import recent_texts
+from stream.run_report import said_of
 from stream.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,8 @@ class Trainer:
         """
         labels = labels or asyncio.run(read_labels(self._settings))
         self._report(f"{len(labels.standing):,} labels stand")
+        if labels.repeated:
+            self._report(f"{labels.repeated:,} records repeat or change one of them and add none")
         if labels.unreadable:
             self._report(f"beware: {labels.unreadable:,} records in the topic are no labels")
         with alone(self._settings.home), self._tracked(labels):
@@ -145,7 +148,7 @@ class Trainer:
             self._report(line)
         if not any(lesson.contradicts for lesson in resolution.lessons):
             why = "; ".join(["no label teaches the champion anything new", *resolution.why()])
-            _log_report({"resolution": _resolution(resolution)})
+            _log_report(said_of(labels, resolution))
             return Outcome(None, why)
         folder = self._settings.home / "candidates"
         rmtree(folder, ignore_errors=True)  # what a killed run has left
@@ -155,7 +158,7 @@ class Trainer:
             relearnt = self._relearnt(champion, resolution, rehearsal, out)
             if isinstance(relearnt, Outcome):
                 return relearnt
-            return self._judged(champion, resolution, rehearsal, relearnt, out, labels.positions)
+            return self._judged(champion, resolution, rehearsal, relearnt, out, labels)
 
     def _champion(self) -> Champion:
         version = self._registry.alias(CHAMPION)
@@ -215,7 +218,7 @@ class Trainer:
         rehearsal: Rehearsal,
         relearnt: Relearnt,
         out: Path,
-        positions: Positions,
+        labels: Labels,
     ) -> Outcome:
         evidence = Evidence(
             relearnt.held_out, resolution.lessons, rehearsal, audits=resolution.audits
@@ -224,22 +227,24 @@ class Trainer:
         report = {
             "gate": gate.model_dump(mode="json"),
             "method": relearnt.method,
-            "resolution": _resolution(resolution),
+            **said_of(labels, resolution),
         }
         _log_report(report)
-        version = self._registered(out, gate, report, positions)
+        version = self._registered(out, gate, report)
         if gate.decision == "refused":
-            return Outcome(None, gate.why)
-        return self._promoted(champion, version)
+            outcome = Outcome(None, gate.why)
+        else:
+            outcome = self._promoted(champion, version)
+        # Last of all: labels of a run that was killed before are new to the next one.
+        self._registry.annotate(version, tags={LABELS: json.dumps(labels.positions)})
+        return outcome
 
-    def _registered(
-        self, bundle: Path, gate: GateReport, report: dict[str, Any], positions: Positions
-    ) -> Version:
+    def _registered(self, bundle: Path, gate: GateReport, report: dict[str, Any]) -> Version:
         file = bundle.with_name(REPORT)
         file.write_text(json.dumps(report, indent=2))
         # MLflow takes no commas in names.
         figures = {"gate": {c.name.replace(", ", "/"): c.figure for c in gate.checks}}
-        tags = {DECISION: f"{gate.decision}: {gate.why}", LABELS: json.dumps(positions)}
+        tags = {DECISION: f"{gate.decision}: {gate.why}"}
         version = self._registry.register(bundle, metrics=figures, tags=tags, report_files=[file])
         self._registry.set_alias(CANDIDATE, version)
         return version
@@ -277,28 +282,6 @@ def step_back(threads: int) -> None:
     from torch import set_num_threads
 
     set_num_threads(threads)
-
-
-def _resolution(resolution: Resolution) -> dict[str, Any]:
-    """What the report says of the labels; without their texts."""
-    return {
-        "lessons": len(resolution.lessons),
-        "corrections": sum(lesson.contradicts for lesson in resolution.lessons),
-        "audits": len(resolution.audits),
-        "superseded": resolution.superseded,
-        "set_aside": resolution.why(),
-        "implausible": [
-            {
-                "task": aside.given.task,
-                "event_id": aside.given.event_id,
-                "entity": aside.given.entity,
-                "annotator": aside.given.annotator,
-                "label": aside.given.label,
-                "reason": aside.reason,
-            }
-            for aside in resolution.set_aside
-        ],
-    }
 
 
 def _log_report(report: dict[str, Any]) -> None:
