@@ -11,9 +11,10 @@ a report such as the gate's `report.json`.
 **What a kill leaves behind.** A version comes into being with one write, after all its files; a
 kill before leaves a run that nothing names, and registering again begins anew. The champion moves
 by one write too, so it is always a whole, registered version. Before that write the new champion
-is tagged with the one that it replaces; after it `previous` follows the tag. A kill before the
-write leaves a tag that nobody reads until the next promotion sets it again; a kill behind it leaves
-`previous` as it was, and the next `promote` or `rollback` first puts it where the tag says.
+is tagged with the one that it replaces, and whether a promotion or a rollback does it; after it
+`previous` follows the tag. A kill before the write leaves tags that nobody reads until the next
+promotion sets them again; a kill behind it leaves `previous` as it was, and the next `promote` or
+`rollback` first puts it where the tag says. A rollback that was killed there is done with that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +31,11 @@ from models.versions import (
     ALIASES,
     BUNDLE,
     CHAMPION,
+    MOVED_BY,
     PREVIOUS,
+    PROMOTION,
     REPLACES,
+    ROLLBACK,
     Version,
     tags_of,
     version_of,
@@ -165,12 +169,7 @@ class Registry:
         The first promotion replaces the shipped bundle, which is registered for it, so that it can
         be gone back to.
         """
-        champion = self._mended_champion() or self.register(SHIPPED_BUNDLE)
-        if champion.name != version.name:
-            self.annotate(version, tags={REPLACES: champion.name})
-        self.set_alias(CHAMPION, version)
-        if champion.name != version.name:
-            self.set_alias(PREVIOUS, champion)
+        self._replace_champion(version, PROMOTION)
 
     def rollback(self) -> Version:
         """Makes the previous version the champion and returns it; a second call goes forth again.
@@ -179,14 +178,14 @@ class Registry:
         previous version.
         """
         champion, previous = self.alias(CHAMPION), self.alias(PREVIOUS)
-        if champion and previous and champion.name == previous.name:
-            self._mended_champion()
-            return champion
         self._mended_champion()
+        is_half_done = champion and previous and champion.name == previous.name
+        if champion and is_half_done and champion.tags.get(MOVED_BY) == ROLLBACK:
+            return champion
         previous = self.alias(PREVIOUS)
         if previous is None:
             raise BellwetherError("There is no previous version to go back to.")
-        self.promote(previous)
+        self._replace_champion(previous, ROLLBACK)
         return previous
 
     def fetch(self, version: Version, cache: Path) -> Path:
@@ -273,6 +272,14 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+    def _replace_champion(self, version: Version, moved_by: str) -> None:
+        champion = self._mended_champion() or self.register(SHIPPED_BUNDLE)
+        if champion.name != version.name:
+            self.annotate(version, tags={REPLACES: champion.name, MOVED_BY: moved_by})
+        self.set_alias(CHAMPION, version)
+        if champion.name != version.name:
+            self.set_alias(PREVIOUS, champion)
 
     def _mended_champion(self) -> Version | None:
         """The champion, after `previous` was put where the champion's tag says."""

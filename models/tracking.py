@@ -1,5 +1,6 @@
 """The MLflow store: runs of training with settings, losses and figures, and the way to reach it."""
 
+import fcntl
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,25 @@ def connect(uri: str) -> "MlflowClient":
     prepare()
     from mlflow import MlflowClient
 
-    return MlflowClient(uri, uri)
+    with _opening(uri):
+        client = MlflowClient(uri, uri)
+        if uri.startswith(_SQLITE):
+            client.search_registered_models(max_results=1)  # opens the second of its stores
+    return client
+
+
+@contextmanager
+def _opening(uri: str) -> Iterator[None]:
+    """One process at a time opens a SQLite store: MLflow makes the tables at the first opening, and
+    two that do it at once, such as a trainer and a worker's watcher, spoil it for each other."""
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    file = Path(uri.removeprefix(_SQLITE))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -104,11 +123,11 @@ def tracked(uri: str | None, name: str, settings: Mapping[str, Any]) -> Iterator
     if not uri:
         yield
         return
-    prepare()
     import mlflow
     from mlflow.exceptions import MlflowException
 
     with reachable(uri):
+        connect(uri)
         mlflow.set_tracking_uri(uri)
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
             mlflow.create_experiment(EXPERIMENT, artifact_location=_place(uri))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 ALIASES = (CHAMPION, CANDIDATE, PREVIOUS)
-BUNDLE, REPLACES = "bundle", "replaces"
+BUNDLE, REPLACES, MOVED_BY = "bundle", "replaces", "moved-by"
+# What moved a version to the champion's place.
+PROMOTION, ROLLBACK = "promotion", "rollback"
 
 _PARENT, _DECISION, _FIGURES = "parent", "decision", "figures"
 _HEADLINES = ("accuracy", "macro_f1")
@@ -40,6 +42,11 @@ class Version:
     def decision(self) -> str | None:
         """What was decided about it, in words; the tag `decision`."""
         return self.tags.get(_DECISION)
+
+    @property
+    def rolled_back(self) -> str | None:
+        """The version in whose place people put this one again, when they last did."""
+        return self.tags.get(REPLACES) if self.tags.get(MOVED_BY) == ROLLBACK else None
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:

@@ -118,7 +118,7 @@ def _check_setting(topic: str, setting: str, wanted: str, found: str, report: Re
         case "retention.ms" if 0 <= int(found) < int(wanted):
             report.warn(f"{what}: a long outage could lose records", advice)
         case "message.timestamp.type" if found != wanted:
-            report.warn(f"{what}: the age of events is judged by their senders' clocks", advice)
+            report.warn(f"{what}: the age of records is judged by their senders' clocks", advice)
 
 
 async def _check_group(

@@ -50,10 +50,15 @@ class StandingLabel:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What stood in the topic at one moment. unreadable: records that are no labels of ours."""
+    """What stood in the topic at one moment.
+
+    repeated: records under the key of a label that was there already; all of one key are one label.
+    unreadable: records that are no labels of ours.
+    """
 
     standing: tuple[StandingLabel, ...]
     positions: Positions
+    repeated: int
     unreadable: int
 
     def given(self) -> list[GivenLabel]:
@@ -74,7 +79,7 @@ async def read_labels(settings: Settings) -> Labels:
     """Reads the whole topic. Raises ServerUnavailable, and BellwetherError without the topic."""
     standing: dict[bytes, StandingLabel] = {}
     positions: dict[int, int] = {}
-    unreadable = 0
+    repeated = unreadable = 0
     async for record in read_topic(settings, TOPIC):
         positions[record.partition] = record.offset + 1
         key = record.key or b""
@@ -87,9 +92,10 @@ async def read_labels(settings: Settings) -> Labels:
             unreadable += 1
             continue
         known = standing.get(key)
+        repeated += known is not None
         if known is None or known.record.given_at <= label.record.given_at:
             standing[key] = label
-    return Labels(tuple(standing.values()), positions, unreadable)
+    return Labels(tuple(standing.values()), positions, repeated, unreadable)
 
 
 def _standing(record: ConsumerRecord) -> StandingLabel:

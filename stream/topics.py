@@ -36,9 +36,11 @@ class TopicPlan:
 def plans(sources: Sequence[Source], settings: Settings) -> tuple[TopicPlan, ...]:
     """The topics the service reads and writes, with the configuration of each."""
     retention = str(settings.retention_days * DAY_MILLISECONDS)
-    # The age of an event is judged by when it reached Kafka, so the broker's clock stamps it.
+    # The age of an event, and a flood of labels, are judged by when they reached Kafka, so the
+    # broker's clock stamps them.
+    stamped = {"message.timestamp.type": "LogAppendTime"}
     incoming = {
-        "message.timestamp.type": "LogAppendTime",
+        **stamped,
         "max.message.bytes": str(4 * MEBIBYTE),
         "retention.ms": retention,
     }
@@ -46,7 +48,11 @@ def plans(sources: Sequence[Source], settings: Settings) -> tuple[TopicPlan, ...
         "max.message.bytes": str(5 * MEBIBYTE),
         "retention.ms": str(DEAD_LETTER_DAYS * DAY_MILLISECONDS),
     }
-    labels = {"cleanup.policy": "compact", "max.message.bytes": str(4 * MEBIBYTE)}
+    labels = {
+        **stamped,
+        "cleanup.policy": "compact",
+        "max.message.bytes": str(4 * MEBIBYTE),
+    }
     return (
         *(TopicPlan(source.topic, incoming) for source in sources),
         TopicPlan(FEEDBACK, incoming),

@@ -34,6 +34,7 @@ from schemas.errors import BellwetherError, ConfigurationError
 from stream.champion import follows_registry, open_registry
 from stream.labels import Labels, Positions, read_labels
 from stream.recent_events import recent_texts
+from stream.run_report import said_of
 from stream.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ class Trainer:
         """
         labels = labels or asyncio.run(read_labels(self._settings))
         self._report(f"{len(labels.standing):,} labels stand")
+        if labels.repeated:
+            self._report(f"{labels.repeated:,} records repeat or change one of them and add none")
         if labels.unreadable:
             self._report(f"beware: {labels.unreadable:,} records in the topic are no labels")
         with alone(self._settings.home), self._tracked(labels):
@@ -129,6 +132,13 @@ class Trainer:
         log_report(self._settings.tracking, report, REPORT)
 
     def _learn(self, labels: Labels) -> Outcome:
+        rolled_back = self._rolled_back(labels)
+        if rolled_back:
+            return Outcome(
+                None,
+                f"people rolled {rolled_back} back, which learnt these very labels; new labels "
+                f"teach on, or `bellwether models promote {rolled_back}` puts it in place again",
+            )
         champion = self._champion()
         rehearsal = self._rehearsal()
         self._report(f"the champion is {champion.bundle.version}")
@@ -145,7 +155,7 @@ class Trainer:
             self._report(line)
         if not any(lesson.contradicts for lesson in resolution.lessons):
             why = "; ".join(["no label teaches the champion anything new", *resolution.why()])
-            self._log({"resolution": _resolution(resolution)})
+            self._log(said_of(labels, resolution))
             return Outcome(None, why)
         folder = self._settings.home / "candidates"
         rmtree(folder, ignore_errors=True)  # what a killed run has left
@@ -155,7 +165,7 @@ class Trainer:
             relearnt = self._relearnt(champion, resolution, rehearsal, out)
             if isinstance(relearnt, Outcome):
                 return relearnt
-            return self._judged(champion, resolution, rehearsal, relearnt, out, labels.positions)
+            return self._judged(champion, resolution, rehearsal, relearnt, out, labels)
 
     def _champion(self) -> Champion:
         version = self._registry.alias(CHAMPION)
@@ -215,7 +225,7 @@ class Trainer:
         rehearsal: Rehearsal,
         relearnt: Relearnt,
         out: Path,
-        positions: Positions,
+        labels: Labels,
     ) -> Outcome:
         evidence = Evidence(
             relearnt.held_out, resolution.lessons, rehearsal, audits=resolution.audits
@@ -224,22 +234,24 @@ class Trainer:
         report = {
             "gate": gate.model_dump(mode="json"),
             "method": relearnt.method,
-            "resolution": _resolution(resolution),
+            **said_of(labels, resolution),
         }
         self._log(report)
-        version = self._registered(out, gate, report, positions)
+        version = self._registered(out, gate, report)
         if gate.decision == "refused":
-            return Outcome(None, gate.why)
-        return self._promoted(champion, version)
+            outcome = Outcome(None, gate.why)
+        else:
+            outcome = self._promoted(champion, version)
+        # Last of all: labels of a run that was killed before are new to the next one.
+        self._registry.annotate(version, tags={LABELS: json.dumps(labels.positions)})
+        return outcome
 
-    def _registered(
-        self, bundle: Path, gate: GateReport, report: dict[str, Any], positions: Positions
-    ) -> Version:
+    def _registered(self, bundle: Path, gate: GateReport, report: dict[str, Any]) -> Version:
         file = bundle.with_name(REPORT)
         file.write_text(json.dumps(report, indent=2))
         # MLflow takes no commas in names.
         figures = {"gate": {c.name.replace(", ", "/"): c.figure for c in gate.checks}}
-        tags = {DECISION: f"{gate.decision}: {gate.why}", LABELS: json.dumps(positions)}
+        tags = {DECISION: f"{gate.decision}: {gate.why}"}
         version = self._registry.register(bundle, metrics=figures, tags=tags, report_files=[file])
         self._registry.set_alias(CANDIDATE, version)
         return version
@@ -262,9 +274,21 @@ class Trainer:
 
     def _last_positions(self) -> Positions:
         """Up to where labels were read for the newest version that was learnt from some."""
-        tagged = (version.tags.get(LABELS) for version in self._registry.versions())
-        last: dict[str, int] = json.loads(next((tag for tag in tagged if tag), "{}"))
-        return {int(partition): offset for partition, offset in last.items()}
+        found = (_learnt_positions(version) for version in self._registry.versions())
+        return next((positions for positions in found if positions), {})
+
+    def _rolled_back(self, labels: Labels) -> str | None:
+        """The version that people rolled back, if no label was given or withdrawn since it learnt."""
+        champion = self._registry.alias(CHAMPION)
+        name = champion.rolled_back if champion else None
+        positions = _learnt_positions(self._registry.find(name)) if name else None
+        return name if positions == labels.positions else None
+
+
+def _learnt_positions(version: Version) -> Positions:
+    """Up to where labels were read for a version; none where it is not of a trainer."""
+    tag: dict[str, int] = json.loads(version.tags.get(LABELS, "{}"))
+    return {int(partition): offset for partition, offset in tag.items()}
 
 
 @contextmanager
@@ -277,28 +301,6 @@ def alone(home: Path) -> Iterator[None]:
         except BlockingIOError:
             raise BellwetherError(f"Another trainer is at work in {home}.") from None
         yield
-
-
-def _resolution(resolution: Resolution) -> dict[str, Any]:
-    """What the report says of the labels; without their texts."""
-    return {
-        "lessons": len(resolution.lessons),
-        "corrections": sum(lesson.contradicts for lesson in resolution.lessons),
-        "audits": len(resolution.audits),
-        "superseded": resolution.superseded,
-        "set_aside": resolution.why(),
-        "implausible": [
-            {
-                "task": aside.given.task,
-                "event_id": aside.given.event_id,
-                "entity": aside.given.entity,
-                "annotator": aside.given.annotator,
-                "label": aside.given.label,
-                "reason": aside.reason,
-            }
-            for aside in resolution.set_aside
-        ],
-    }
 
 
 def _log_outcome(outcome: Outcome) -> None:

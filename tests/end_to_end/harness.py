@@ -21,12 +21,14 @@ from elasticsearch import AsyncElasticsearch, NotFoundError
 from ops.servers.ports import free_port, is_free
 from schemas.alerts import Alert
 from schemas.dead_letters import DeadLetter
+from schemas.labels import LabelRecord
 from stream.brokers import send
 from stream.clients import kafka_options, make_elasticsearch, make_redis
 from stream.dead_letter_reader import read_dead_letters
 from stream.settings import Settings
 
 READY_SECONDS = 60.0
+COMMAND_SECONDS = 540.0
 PAGE = 5_000
 
 Raw = tuple[str, bytes | None]  # topic without namespace, value
@@ -41,6 +43,20 @@ def environment(settings: Settings) -> dict[str, str]:
             plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
             given[f"BELLWETHER_{name.upper()}"] = str(plain)
     return given
+
+
+def bellwether(settings: Settings, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+    """A command that must succeed, as its own process; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stream", *map(str, words)],
+        env={"PATH": "", **environment(settings)},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def _web_port(processes: int) -> int:
@@ -101,6 +117,11 @@ class Worker:
             time.sleep(0.1)
         return self
 
+    def serves(self) -> set[str]:
+        """The versions of the model that it tells."""
+        lines = self.get("/metrics")[1].splitlines()
+        return {line.split('"')[1] for line in lines if line.startswith("bellwether_model_info{")}
+
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
 
@@ -135,6 +156,18 @@ async def publish(settings: Settings, records: Iterable[Raw]) -> None:
         sent = [
             await send(producer, settings.topic(topic), None, value) for topic, value in records
         ]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+async def put_labels(settings: Settings, labels: Iterable[LabelRecord]) -> None:
+    """Straight into the topic of labels, past the worker's checks."""
+    producer = AIOKafkaProducer(**kafka_options(settings), acks="all", linger_ms=20)
+    await producer.start()
+    try:
+        topic = settings.topic("labels")
+        sent = [await send(producer, topic, label.key, label.to_json()) for label in labels]
         await asyncio.gather(*sent)
     finally:
         await producer.stop()

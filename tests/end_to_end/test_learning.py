@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -30,11 +28,10 @@ from stream.settings import Settings, load_settings
 from tests.end_to_end.corpus import DATA, encoded, message, needs_data, stamp
 from tests.end_to_end.harness import (
     Worker,
+    bellwether,
     dead_letters,
     documents,
     drained,
-    environment,
-    metric,
     publish,
     sources,
 )
@@ -47,7 +44,6 @@ ANNOTATORS = ("ann", "bob", "cem")
 LEAST_RIGHT = 0.9
 LARGEST_LOSS = 0.005
 REACHED_SECONDS = 10.0
-TRAINER_SECONDS = 540
 
 
 @pytest.fixture
@@ -60,21 +56,6 @@ def settings(servers: Servers, namespace: str, tmp_path: Path) -> Settings:
 def concept(part: str) -> list[dict[str, str]]:
     rows = map(json.loads, (CONCEPTS / f"{CONCEPT}.jsonl").read_text().splitlines())
     return [row for row in rows if row["part"] == part]
-
-
-def command(settings: Settings, *words: str) -> str:
-    """The last line that `bellwether` prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "stream", *words],
-        env={"PATH": "", **environment(settings)},
-        capture_output=True,
-        text=True,
-        timeout=TRAINER_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    print(done.stderr)
-    return done.stdout.splitlines()[-1]
 
 
 @dataclass
@@ -135,7 +116,7 @@ async def taught(settings: Settings) -> None:
 def reached(worker: Worker, version: str) -> float:
     """The seconds until the worker serves a version."""
     started = time.monotonic()
-    while not metric(worker.get("/metrics")[1], "bellwether_model_info", version=version):
+    while version not in worker.serves():
         assert time.monotonic() - started < REACHED_SECONDS, worker.tail()
         time.sleep(0.1)
     return time.monotonic() - started
@@ -178,7 +159,9 @@ async def test_a_concept_is_learnt_while_the_worker_runs(
         async with steady(settings) as stream:
             await taught(settings)
             usual = longest_gap(list((await sources(settings, STREAM)).values())[20:])
-            said = await asyncio.to_thread(command, settings, "trainer", "--once")
+            done = await asyncio.to_thread(bellwether, settings, "trainer", "--once")
+            print(done.stderr)
+            said = done.stdout.splitlines()[-1]
             assert said.startswith("promoted "), said
             version = said.removeprefix("promoted ")
             seconds = await asyncio.to_thread(reached, worker, version)
@@ -206,6 +189,8 @@ async def test_a_concept_is_learnt_while_the_worker_runs(
             print(f"{task}: macro-F1 {figure:.4f} before, {new[task]:.4f} now")
             assert new[task] >= figure - LARGEST_LOSS
 
-        assert command(settings, "models", "rollback")
+        bellwether(settings, "models", "rollback")
         seconds = await asyncio.to_thread(reached, worker, champion.version)
         print(f"rolled back {seconds:.1f} s after the command")
+        said = await asyncio.to_thread(bellwether, settings, "trainer", "--once")
+        assert said.stdout.startswith(f"refused: people rolled {version} back")

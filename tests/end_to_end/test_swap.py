@@ -1,8 +1,6 @@
 """A model is registered, promoted and put back while a worker works, on real servers."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -18,10 +16,10 @@ from stream.settings import Settings, load_settings
 from tests.end_to_end.corpus import encoded, message, news
 from tests.end_to_end.harness import (
     Worker,
+    bellwether,
     dead_letters,
     documents,
     drained,
-    environment,
     metric,
     publish,
     sources,
@@ -38,19 +36,6 @@ TAKEN_SECONDS = 10.0
 @pytest.fixture
 def settings(servers: Servers, namespace: str, tmp_path: Path) -> Settings:
     return load_settings(home=tmp_path / "home", namespace=namespace, **servers.settings)
-
-
-def models(settings: Settings, *arguments: str | Path) -> str:
-    """`bellwether models`; gives what it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "stream", "models", *map(str, arguments)],
-        env={"PATH": "", **environment(settings)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 class Traffic:
@@ -93,16 +78,11 @@ class Traffic:
 async def until_served(workers: Iterable[Worker], version: str, seconds: float) -> float:
     """Waits until all serve a version and no other; how long it took."""
     started = time.monotonic()
-    while not all(serves(worker) == {version} for worker in workers):
+    while not all(worker.serves() == {version} for worker in workers):
         waited = time.monotonic() - started
         assert waited < seconds, [worker.tail() for worker in workers]
         await asyncio.sleep(0.1)
     return time.monotonic() - started
-
-
-def serves(worker: Worker) -> set[str]:
-    lines = worker.get("/metrics")[1].splitlines()
-    return {line.split('"')[1] for line in lines if line.startswith("bellwether_model_info{")}
 
 
 async def versions(settings: Settings, numbers: Iterable[int]) -> set[str]:
@@ -125,14 +105,14 @@ async def test_a_promotion_and_the_way_back_under_load(settings: Settings, tmp_p
         before = {child.pid for child in psutil.Process(worker.pid).children()}
         await traffic.send(50)
         await drained(settings, TOPICS, 60)
-        said = await asyncio.to_thread(models, settings, "register", bundle)
-        assert said.startswith(f"registered {other};")
+        said = await asyncio.to_thread(bellwether, settings, "models", "register", bundle)
+        assert said.stdout.startswith(f"registered {other};")
         async with traffic.flowing():
-            await asyncio.to_thread(models, settings, "promote", other[:6])
+            await asyncio.to_thread(bellwether, settings, "models", "promote", other[:6])
             taken = await until_served(both, other, TAKEN_SECONDS)
             promoted_at = traffic.sent
             await asyncio.sleep(1)
-            await asyncio.to_thread(models, settings, "rollback")
+            await asyncio.to_thread(bellwether, settings, "models", "rollback")
             back = await until_served(both, SHIPPED, TAKEN_SECONDS)
             rolled_back_at = traffic.sent
             await asyncio.sleep(1)
@@ -173,14 +153,14 @@ async def test_a_damaged_champion_leaves_the_old_one_working(
         await traffic.send(20)
         await drained(settings, TOPICS, 60)
         assert await versions(settings, range(20)) == {SHIPPED}
-        assert serves(worker) == {SHIPPED}
+        assert worker.serves() == {SHIPPED}
         assert worker.tail().count(f"champion {other.name} is refused") == 1
         # A process that dies begins again with what worked.
         for child in psutil.Process(worker.pid).children():
             child.kill()
         await asyncio.sleep(1)
         worker.wait_ready()
-        assert serves(worker) == {SHIPPED}
+        assert worker.serves() == {SHIPPED}
         registry.rollback()
         code, _ = worker.terminate()
         assert code == 0
@@ -205,7 +185,7 @@ async def test_a_worker_begins_with_the_champion_and_waits_for_the_registry(
     registry.promote(other)
     with Worker(settings, tmp_path / "log") as worker:
         worker.wait_ready()
-        assert serves(worker) == {other.name}
+        assert worker.serves() == {other.name}
     away = settings.model_copy(update={"registry": "http://127.0.0.1:9"})
     with Worker(away, tmp_path / "away") as worker:
         deadline = time.monotonic() + 60

@@ -159,6 +159,9 @@ def test_promotion_and_the_way_back(registry: Registry, names: list[str]) -> Non
     assert aliases(registry)[PREVIOUS] == names[0]
     assert registry.rollback().name == names[0]
     assert (aliases(registry)[CHAMPION], aliases(registry)[PREVIOUS]) == (names[0], names[1])
+    assert registry.find(CHAMPION).rolled_back == names[1]
+    registry.promote(registry.find(names[1]))
+    assert registry.find(CHAMPION).rolled_back is None
 
 
 def test_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
@@ -216,6 +219,17 @@ def test_a_rollback_killed_half_way_is_not_undone_by_the_next(
     registry.promote(registry.find(names[1]))
     killed(registry, PREVIOUS, "rollback")
     assert aliases(registry)[CHAMPION] == names[0]
+    assert registry.rollback().name == names[0]
+    assert aliases(registry) == {CHAMPION: names[0], PREVIOUS: names[1]}
+
+
+def test_a_promotion_of_the_previous_version_killed_half_way_is_rolled_back(
+    registry: Registry, names: list[str]
+) -> None:
+    registry.promote(registry.find(names[1]))
+    registry.rollback()
+    killed(registry, PREVIOUS, names[1])
+    assert aliases(registry) == {CHAMPION: names[1], PREVIOUS: names[1]}
     assert registry.rollback().name == names[0]
     assert aliases(registry) == {CHAMPION: names[0], PREVIOUS: names[1]}
 

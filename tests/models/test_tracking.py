@@ -1,11 +1,13 @@
 """A run of training stands in MLflow with its settings and figures."""
 
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from models.tracking import EXPERIMENT
+from models.tracking import EXPERIMENT, connect
 from models.training import train
 from schemas.errors import ConfigurationError
 
@@ -34,3 +36,13 @@ def test_a_store_that_is_away_is_told(data: Path, encoder: Path, tmp_path: Path)
             report=lambda _: None,
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
+
+
+def opened(uri: str) -> int:
+    return len(connect(uri).search_registered_models())
+
+
+def test_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'home' / 'registry.db'}"
+    with ProcessPoolExecutor(3, get_context("spawn")) as pool:
+        assert list(pool.map(opened, [uri] * 3)) == [0] * 3

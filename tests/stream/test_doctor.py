@@ -132,11 +132,13 @@ async def test_topics_that_are_not_as_planned(servers: Servers, namespace: str) 
     names = settings.topic("financial-news"), settings.topic("feedback"), settings.topic("labels")
     assert unwell(await kafka(settings))[:-1] == [
         f"! {names[0]}: message.timestamp.type is CreateTime, planned is LogAppendTime: "
-        "the age of events is judged by their senders' clocks",
+        "the age of records is judged by their senders' clocks",
         f"✗ {names[0]}: max.message.bytes is 1000, planned is 4194304: "
         "large records could not be written",
         f"! {names[1]}: retention.ms is 1000, planned is 604800000: "
         "a long outage could lose records",
+        f"! {names[2]}: message.timestamp.type is CreateTime, planned is LogAppendTime: "
+        "the age of records is judged by their senders' clocks",
         f"✗ {names[2]}: cleanup.policy is delete, planned is compact: labels would be deleted",
     ]
 
