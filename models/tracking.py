@@ -34,6 +34,7 @@ def prepare() -> None:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES,
         MLFLOW_HTTP_REQUEST_TIMEOUT,
         MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER,
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
     )
     from mlflow.telemetry import set_telemetry_client
 
@@ -43,6 +44,7 @@ def prepare() -> None:
     # A proxy may ask for an hour's patience.
     MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER.set(False)  # type: ignore[no-untyped-call]
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]
     MLFLOW_DISABLE_TELEMETRY.set(True)  # type: ignore[no-untyped-call]
     set_telemetry_client()  # type: ignore[no-untyped-call]
     logging.getLogger("alembic").setLevel(logging.WARNING)

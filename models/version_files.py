@@ -95,9 +95,18 @@ class VersionFiles:
             return self._download(version, path, Path(temporary)).read_bytes()
 
     def _download(self, version: Version, path: str, folder: Path) -> Path:
+        from mlflow.artifacts import download_artifacts
+
         try:
+            # By the run's own place: by its id, MLflow would keep to itself why it fails.
+            place = self._client.get_run(version.run_id).info.artifact_uri
             with patient():
-                return Path(self._client.download_artifacts(version.run_id, path, str(folder)))
+                got = download_artifacts(
+                    artifact_uri=f"{place}/{path}",
+                    dst_path=str(folder),
+                    tracking_uri=self._client.tracking_uri,
+                )
+            return Path(got)
         # Each kind of artifact store has errors of its own.
         except Exception as error:
             raise BundleError(

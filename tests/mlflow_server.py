@@ -63,8 +63,8 @@ class Proxy(ThreadingHTTPServer):
 
     authorization: the header that it asks for.
     status: what it answers itself, with a page for people.
-    cut: the end of a path whose file it breaks off half-way, up or down.
-    slow: the end of a path whose file it holds back for two seconds.
+    cut: part of a path, whose file it breaks off half-way, up or down.
+    slow: part of a path, which it holds back for two seconds.
     """
 
     daemon_threads = True
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        cut = self.path.endswith(self.server.cut)
+        cut = self.server.cut in self.path
         body = self.rfile.read(length // 2 if cut else length)
         if cut and body:
             return
@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
 
     def _pass_on(self, body: bytes, cut: bool) -> None:
-        if self.path.endswith(self.server.slow):
+        if self.server.slow in self.path:
             time.sleep(2)
         target = HTTPConnection(HOST, self.server.target, timeout=30)
         target.request(self.command, self.path, body, dict(self.headers))
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
 def proxy(server: Mlflow) -> Iterator[Proxy]:
     """A proxy before the server while the block lasts."""
     with Proxy(server.port) as proxy:
-        Thread(target=proxy.serve_forever, daemon=True).start()
+        Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         yield proxy
         proxy.shutdown()
 

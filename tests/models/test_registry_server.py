@@ -40,6 +40,13 @@ def server(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         yield server
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without MLflow's pauses between attempts, four seconds in all."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+
+
 @pytest.fixture
 def before(server: Mlflow) -> Iterator[Proxy]:
     """A proxy before the server."""
@@ -83,6 +90,7 @@ def test_what_one_host_registers_another_fetches(
     bundles: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (elsewhere := tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(elsewhere)
@@ -103,6 +111,7 @@ def test_what_one_host_registers_another_fetches(
         assert Bundle.open(other.fetch(version, tmp_path / "cache")).version == version.name
     assert list(elsewhere.iterdir()) == []
     assert not settings.home.exists()
+    assert capsys.readouterr().out == ""
     shown = subprocess.run(
         [sys.executable, "-m", "stream", "models", "show", own.name[:6], "--json"],
         env=os.environ
@@ -140,7 +149,7 @@ def test_a_file_broken_off_half_way_leaves_nothing(
         broken.register(bundles[0])
     assert registry.versions() == []
     version = registry.register(bundles[0])
-    with pytest.raises(BundleError, match="cannot be fetched from the registry: Connection broken"):
+    with pytest.raises(BundleError, match="Connection broken"):
         broken.fetch(version, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
     before.cut = "nothing"
@@ -164,7 +173,7 @@ def test_a_store_that_takes_its_time_for_a_file_gets_it(
         slow.alias(CHAMPION)
 
 
-@pytest.mark.parametrize("status", [503, 502, 404, 403, 200])
+@pytest.mark.parametrize("status", [503, 404, 200])
 def test_what_a_proxy_says_is_no_answer(before: Proxy, settings: Settings, status: int) -> None:
     before.status = status
     started = time.monotonic()
