@@ -192,5 +192,5 @@ async def test_a_concept_is_learnt_while_the_worker_runs(
         bellwether(settings, "models", "rollback")
         seconds = await asyncio.to_thread(reached, worker, champion.version)
         print(f"rolled back {seconds:.1f} s after the command")
-        said = await asyncio.to_thread(bellwether, settings, "trainer", "--once")
-        assert said.stdout.startswith(f"refused: people rolled {version} back")
+        again = await asyncio.to_thread(bellwether, settings, "trainer", "--once")
+        assert again.stdout.startswith(f"refused: people rolled {version} back")
