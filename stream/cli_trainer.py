@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import typer
 
 from stream.cli_base import explained, extra, operator_settings
-from stream.process import step_back
 
 
 @explained
@@ -39,6 +38,8 @@ def trainer(
     """
     settings = operator_settings()
     with extra():
+        from stream.process import step_back
+
         step_back(settings.trainer_threads)
         from stream.trainer import Trainer
 

@@ -125,6 +125,7 @@ async def test_people_correct_what_the_model_said(settings: Settings, tmp_path: 
         assert "Jane Doe" not in worker.log.read_text()
 
 
+@pytest.mark.long
 async def test_kill_and_outage_lose_nothing(
     servers: Servers, guard: Guard, namespace: str, tmp_path: Path
 ) -> None:

@@ -49,7 +49,12 @@ REACHED_SECONDS = 10.0
 @pytest.fixture
 def settings(servers: Servers, namespace: str, tmp_path: Path) -> Settings:
     return load_settings(
-        home=tmp_path, namespace=namespace, training_data=DATA, threads=1, **servers.settings
+        home=tmp_path,
+        namespace=namespace,
+        training_data=DATA,
+        threads=1,
+        trainer_threads=2,
+        **servers.settings,
     )
 
 

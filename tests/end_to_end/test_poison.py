@@ -218,6 +218,7 @@ def assert_refused_by_the_gate(settings: Settings, found: Run) -> None:
     assert registry.report(candidate) == found.report
 
 
+@pytest.mark.long
 async def test_what_looks_like_a_lesson_is_stopped_by_the_gate(
     settings: Settings, worker: Worker
 ) -> None:

@@ -205,6 +205,7 @@ async def until_up(worker: Worker, up: float) -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.long
 async def test_a_worker_outlives_the_server_of_its_registry(
     settings: Settings, guard: Guard, tmp_path: Path
 ) -> None:

@@ -76,9 +76,9 @@ def assert_complete(explanation: Explanation) -> None:
     ("task", "name"),
     [
         (SENTIMENT, "twitter_fin_sentiment"),
-        (TOPIC, "twitter_fin_topic"),
         (INTENT, "banking77"),
-        (EMOTION, "goemotions"),
+        pytest.param(TOPIC, "twitter_fin_topic", marks=pytest.mark.long),
+        pytest.param(EMOTION, "goemotions", marks=pytest.mark.long),
     ],
 )
 def test_the_words_that_decide_have_the_largest_attributions(

@@ -52,9 +52,9 @@ def changed(before: Encoder, after: Encoder) -> set[str]:
 
 def test_everything_learns_but_the_words(data: Path, encoder: Path, tmp_path: Path) -> None:
     before = load_encoder(encoder)
-    after, said = learn(before, data, tmp_path, epochs=2)
+    after, said = learn(before, data, tmp_path, epochs=1)
     assert changed(before, after) == before.weights.keys() - {WORDS}
-    assert [line.split(":")[0] for line in said] == ["pass 1.0", "pass 2.0"]
+    assert [line.split(":")[0] for line in said] == ["pass 1.0"]
 
 
 def test_low_rank_matrices_are_merged(data: Path, encoder: Path, tmp_path: Path) -> None:

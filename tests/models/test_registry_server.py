@@ -32,6 +32,8 @@ SHIPPED = Bundle.open(SHIPPED_BUNDLE).version
 CHECKOUT = Path(__file__).parents[2]
 TOLD_SECONDS = 10.0
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def server(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
