@@ -278,7 +278,7 @@ class Trainer:
         return next((positions for positions in found if positions), {})
 
     def _rolled_back(self, labels: Labels) -> str | None:
-        """The version that people rolled back, if no label came or was withdrawn since it learnt."""
+        """The version that people rolled back, if no label came or went since it learnt."""
         champion = self._registry.alias(CHAMPION)
         name = champion.rolled_back if champion else None
         positions = _learnt_positions(self._registry.find(name)) if name else None
