@@ -6,68 +6,39 @@ is that of training: matrices merged, ranges measured, int8 graphs, and heads fi
 vectors.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shutil import copyfile
-from tempfile import TemporaryDirectory
-from typing import Literal
 
 import numpy as np
-import torch
-from transformers import TrainingArguments
-from transformers.trainer_callback import PrinterCallback
 
 from models import bundle as bundles
-from models.batches import TextSet, text_sets
-from models.bundle import Bundle, Manifest, replace_folder
+from models.bundle import Bundle
 from models.calibration import softmax
-from models.data import Example, Split
-from models.distillation import DistillingCollator, DistillingTrainer, Teacher, is_of_lessons
+from models.candidate import write_heads, written
+from models.data import Example
+from models.distillation import Method, learnt_lessons, stages_of
 from models.encoder import Encoder, write_weights
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
 from models.grouping import folds
 from models.head_lessons import HeadLessons, TaughtTask
 from models.heads import FloatArray, head_arrays, heads_of
-from models.incremental import (
-    Relearnt,
-    Teaching,
-    described,
-    seal,
-    write_heads,
-)
-from models.multitask_network import (
-    MultiTaskNetwork,
-    adapted_bert,
-    learning_bert,
-    learnt_heads,
-    learnt_weights,
-)
-from models.multitask_trainer import Progress
 from models.network import Head
 from models.opinions import LESSONS, as_examples
 from models.quantization import Range
-from models.recipe import Finetuning, Stage
 from models.rehearsal import RECENT
 from models.statistics import ClassStatistics, write_statistics
-from models.tokenizer import WindowTokenizer
+from models.teaching import Relearnt, Teaching
 from models.torch_network import trained_encoder
 from models.training import range_texts
 from models.vector_store import stored_vectors
 from models.vectors import Vectors, read_vectors
-from schemas.taxonomy import COMPANY_SENTIMENT
 
-Method = Literal["lora", "full"]
-
-# Steps of BATCH_TEXTS texts, a quarter of them lessons: a minute or two on two cores. Few lessons
-# are shown so many times at most.
-LEAST_STEPS, MOST_STEPS, BATCH_TEXTS = 60, 240, 32
-LESSON_SHARE, MOST_TIMES = 0.25, 24
 # Of the repeated texts so many a head go through the encoder.
 REPEATED_TEXTS = 1_500
-RATES = {"lora": 3e-4, "full": 3e-5}
 RANGE_TEXTS = 60
 
 
@@ -77,7 +48,7 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
     encoder = trained_encoder(champion, teaching.encoder)
     examples = _examples(teaching)
     before = _known_vectors(teaching)
-    learnt, heads = _learn(teaching, method, encoder, examples, before)
+    learnt, heads = learnt_lessons(teaching, method, encoder, examples, before)
     teaching.report("measuring the ranges of activations")
     old = [e for e in examples if not e.source.startswith(LESSONS)] or examples
     ranges = measure_ranges(
@@ -86,16 +57,15 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
         champion.manifest.window_tokens,
     )
     taught, statistics = _fitted(teaching, learnt, ranges, heads, before)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=".candidate-") as temporary:
-        folder = Path(temporary) / "bundle"
-        folder.mkdir()
-        _write_files(folder, champion, learnt, ranges, taught, statistics)
-        manifest = _sealed(folder, teaching, method, taught)
-        replace_folder(folder, out)
-    teaching.report(f"Wrote candidate {manifest.version} to {out}")
-    held_out = tuple(each for task in taught.values() for each in task.held_out)
-    return Relearnt(manifest, method, held_out)
+    write = partial(
+        _write_files,
+        champion=champion,
+        learnt=learnt,
+        ranges=ranges,
+        taught=taught,
+        statistics=statistics,
+    )
+    return written(teaching, method, taught, write, out)
 
 
 def _examples(teaching: Teaching) -> list[Example]:
@@ -131,127 +101,8 @@ def _known_vectors(teaching: Teaching) -> Vectors:
     names = champion.manifest.heads if teaching.protected else ()
     examples = [example for name in names for example in teaching.repeated(name)]
     whole = [replace(example, span=None) for example in examples if example.span]
-    engine = OnnxEngine(
-        champion.graphs,
-        champion.tokenizer,
-        champion.manifest.window_tokens,
-        threads=teaching.threads,
-    )
-    return stored_vectors(teaching.store, champion, engine, [*examples, *whole], teaching.report)
-
-
-def _learn(
-    teaching: Teaching,
-    method: Method,
-    encoder: Encoder,
-    examples: Sequence[Example],
-    before: Vectors,
-) -> tuple[Encoder, list[dict[str, Head]]]:
-    """The encoder and the heads of each stage after the run."""
-    champion = teaching.champion
-    torch.manual_seed(teaching.seed)
-    if teaching.threads:
-        torch.set_num_threads(teaching.threads)
-    settings = Finetuning(method=method, epochs=1, batch_texts=BATCH_TEXTS, augmentation=0.0)
-    settings = settings.model_copy(
-        update={"learning_rate": RATES[method], "head_learning_rate": 1e-3}
-    )
-    window = min(settings.window_tokens, champion.manifest.window_tokens)
-    tokenizer = WindowTokenizer(champion.tokenizer, window)
-    taxonomy = champion.taxonomy
-    sets = text_sets(tokenizer, examples, taxonomy, Split.TRAIN)
-    network = _network(champion, encoder, settings)
-    collator = DistillingCollator(
-        tokenizer,
-        {task: n for n, task in enumerate(taxonomy.tasks)},
-        teacher=Teacher(before, _heads_by_stage(champion)),
-    )
-    with TemporaryDirectory() as folder:
-        trainer = DistillingTrainer(
-            network,
-            _arguments(Path(folder), _steps(sets), teaching.seed),
-            settings,
-            _balanced(sets),
-            [],
-            collator,
-            [Progress(teaching.report)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    return replace(encoder, weights=learnt_weights(network.encoder, encoder)), learnt_heads(
-        network, taxonomy
-    )
-
-
-def _steps(sets: Sequence[TextSet]) -> int:
-    lessons = sum(len(each) for each in sets if is_of_lessons(each))
-    steps = math.ceil(MOST_TIMES * lessons / (LESSON_SHARE * BATCH_TEXTS))
-    return min(MOST_STEPS, max(LEAST_STEPS, steps))
-
-
-def _balanced(sets: Sequence[TextSet]) -> list[TextSet]:
-    """Lessons repeated until they are LESSON_SHARE of all texts."""
-    old = sum(len(each) for each in sets if not is_of_lessons(each))
-    lessons = sum(len(each) for each in sets if is_of_lessons(each))
-    times = max(1, round(old * LESSON_SHARE / (1 - LESSON_SHARE) / max(1, lessons)))
-    return [_times(each, times) if is_of_lessons(each) else each for each in sets]
-
-
-def _times(texts: TextSet, times: int) -> TextSet:
-    return replace(
-        texts,
-        texts=texts.texts * times,
-        targets=texts.targets * times,
-        lengths=texts.lengths * times,
-        spans=texts.spans * times,
-        company_targets=texts.company_targets * times,
-    )
-
-
-def _network(champion: Bundle, encoder: Encoder, settings: Finetuning) -> MultiTaskNetwork:
-    """The champion's network in torch, with its heads."""
-    taxonomy = champion.taxonomy
-    network = MultiTaskNetwork(
-        adapted_bert(learning_bert(encoder), settings),
-        encoder.shape.hidden,
-        _stages(champion),
-        {name: len(task.labels) for name, task in taxonomy.tasks.items()},
-    )
-    for stage, heads in enumerate(_heads_by_stage(champion)):
-        modules = [*network.heads[stage], network.company_heads[stage]]  # type: ignore[misc]
-        for module, name in zip(modules, [*taxonomy.tasks, COMPANY_SENTIMENT], strict=True):
-            head = heads[name]
-            weights = {"weight": head.weight.T.copy(), "bias": head.bias.copy()}
-            module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    return network
-
-
-def _heads_by_stage(champion: Bundle) -> list[dict[str, Head]]:
-    arrays = head_arrays(champion)
-    by_name = {name: heads_of(champion, name, arrays) for name in champion.manifest.heads}
-    return [
-        {name: heads[stage] for name, heads in by_name.items()}
-        for stage in range(len(champion.manifest.stages))
-    ]
-
-
-def _arguments(folder: Path, steps: int, seed: int) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=BATCH_TEXTS,
-        lr_scheduler_type="linear",
-        warmup_steps=steps // 10,
-        eval_strategy="no",
-        save_strategy="no",
-        logging_steps=40,
-        disable_tqdm=True,
-        report_to=[],
-        remove_unused_columns=False,
-        label_names=["labels"],
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
-        seed=seed,
+    return stored_vectors(
+        teaching.store, champion, teaching.engine, [*examples, *whole], teaching.report
     )
 
 
@@ -266,7 +117,7 @@ def _fitted(
     where the vectors of old texts lie now."""
     champion = teaching.champion
     new = OnnxEngine(
-        stage_graphs(learnt, _stages(champion), ranges, champion.manifest.window_tokens),
+        stage_graphs(learnt, stages_of(champion), ranges, champion.manifest.window_tokens),
         champion.tokenizer,
         champion.manifest.window_tokens,
         threads=teaching.threads,
@@ -330,14 +181,6 @@ def _refitted(
     ).learn()
 
 
-def _stages(champion: Bundle) -> list[Stage]:
-    firsts = [0, *(stage.end for stage in champion.manifest.stages)]
-    return [
-        Stage(first, s.end, s.pooled)
-        for first, s in zip(firsts, champion.manifest.stages, strict=False)
-    ]
-
-
 def _write_files(
     folder: Path,
     champion: Bundle,
@@ -351,7 +194,7 @@ def _write_files(
         for stage in range(len(champion.manifest.stages))
     ]
     window = champion.manifest.window_tokens
-    graphs = stage_graphs(learnt, _stages(champion), ranges, window, by_stage)
+    graphs = stage_graphs(learnt, stages_of(champion), ranges, window, by_stage)
     for name, graph in zip(bundles.graph_files(len(graphs)), graphs, strict=True):
         (folder / name).write_bytes(graph)
     write_heads(folder, champion, taught)
@@ -359,9 +202,3 @@ def _write_files(
     write_statistics(folder / bundles.STATISTICS, statistics)
     for name in (bundles.TOKENIZER, bundles.TAXONOMY, bundles.NGRAMS):
         copyfile(champion.folder / name, folder / name)
-
-
-def _sealed(
-    folder: Path, teaching: Teaching, method: Method, taught: Mapping[str, TaughtTask]
-) -> Manifest:
-    return seal(folder, described(teaching, method, taught), teaching, [*taught])

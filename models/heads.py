@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import HEADS, Bundle
+from models.logistic import all_labels
 from models.measures import accuracy
 from models.network import Head
 
@@ -89,18 +90,3 @@ def _fit(labels: Sequence[str], data: HeadData, penalty: float, seed: int) -> He
         weight=np.ascontiguousarray(weight.T, np.float32),
         bias=(bias - weight @ center).astype(np.float32),
     )
-
-
-def all_labels(
-    weight: npt.NDArray[np.float64],
-    bias: npt.NDArray[np.float64],
-    classes: IntArray,
-    count: int,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Rows for every label: of two classes scikit-learn keeps only one; unseen ones stay silent."""
-    if len(classes) == 2:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    rows = np.zeros((count, weight.shape[1]))
-    offsets = np.full(count, -30.0)
-    rows[classes], offsets[classes] = weight, bias
-    return rows, offsets

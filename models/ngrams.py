@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from models.logistic import all_labels
 from models.tokenizer import WindowTokenizer
 
 FloatArray = npt.NDArray[np.float32]
@@ -130,8 +131,6 @@ def fit_ngrams(
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.feature_selection import SelectKBest, chi2
     from sklearn.linear_model import LogisticRegression
-
-    from models.heads import all_labels
 
     rows, keys = _keys(texts)
     known, columns = np.unique(keys, return_inverse=True)

@@ -24,9 +24,10 @@ from models.classifier import Classifier
 from models.data import DataError
 from models.gate import Evidence, judge
 from models.gate_report import GateReport
-from models.incremental import Method, Relearnt, relearn
+from models.incremental import Method, relearn
 from models.lessons import LessonSettings, Resolution, known_labels, resolve
 from models.rehearsal import Rehearsal, rehearsal_of_sets
+from models.teaching import Relearnt
 from models.tracking import log_report, tracked
 from models.version_files import REPORT
 from models.versions import CANDIDATE, CHAMPION, Version

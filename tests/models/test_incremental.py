@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from models import adaptation
+from models import distillation
 from models.bundle import HEADS, SHIPPED_BUNDLE, WEIGHTS, Bundle
 from models.classifier import Classifier
 from models.data import DataError
 from models.engine import OnnxEngine, Request
 from models.grouping import FEW_GROUPS
-from models.incremental import Method, Relearnt, relearn
+from models.incremental import Method, relearn
 from models.network import Head, with_columns, with_heads
 from models.opinions import Lesson
 from models.probes import PROBE_TEXTS
 from models.rehearsal import RecentText, Rehearsal, rehearsal_of_sets
+from models.teaching import Relearnt
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT
@@ -194,8 +195,8 @@ def test_the_encoder_learns_too(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(adaptation, "LEAST_STEPS", 12)
-    monkeypatch.setattr(adaptation, "MOST_STEPS", 12)
+    monkeypatch.setattr(distillation, "LEAST_STEPS", 12)
+    monkeypatch.setattr(distillation, "MOST_STEPS", 12)
     out = folder / method
     found = learn(small_bundle, lessons(20), rehearsal, out, method, encoder=encoder)
     before, after = (load_file(place / WEIGHTS) for place in (small_bundle, out))
