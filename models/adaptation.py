@@ -18,7 +18,7 @@ from models import bundle as bundles
 from models.bundle import Bundle
 from models.calibration import softmax
 from models.candidate import write_heads, written
-from models.data import Example
+from models.data import DataError, Example
 from models.distillation import Method, learnt_lessons, stages_of
 from models.encoder import Encoder, write_weights
 from models.engine import OnnxEngine
@@ -47,6 +47,8 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
     champion = teaching.champion
     encoder = trained_encoder(champion, teaching.encoder)
     examples = _examples(teaching)
+    if not any(example.source.startswith(LESSONS) for example in examples):
+        raise DataError("the lessons are too few: none is left to learn beside those that judge")
     before = _known_vectors(teaching)
     learnt, heads = learnt_lessons(teaching, method, encoder, examples, before)
     teaching.report("measuring the ranges of activations")

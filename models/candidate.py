@@ -1,6 +1,6 @@
 """How a candidate is written: its files, what its manifest says of it, and its seal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,8 @@ from models.heads import head_arrays
 from models.opinions import Lesson
 from models.probes import write_probes
 from models.teaching import Relearnt, Teaching
-from schemas.taxonomy import COMPANY_SENTIMENT
+from schemas.records import Kind
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT
 
 RECIPE = "incremental"
 
@@ -33,11 +34,12 @@ def written(
         folder = Path(temporary) / "bundle"
         folder.mkdir()
         write(folder)
-        manifest = _sealed(folder, _described(teaching, method, taught), teaching, [*taught])
+        described = _described(teaching, method, taught)
+        manifest = _sealed(folder, described, teaching, _changed(teaching, taught))
         replace_folder(folder, out)
-    teaching.report(f"Wrote candidate {manifest.version} to {out}")
+    teaching.report(f"candidate {manifest.version} is made")
     held_out = tuple(each for task in taught.values() for each in task.held_out)
-    return Relearnt(manifest, method, held_out)
+    return Relearnt(manifest, method, held_out, teaching.concepts)
 
 
 def write_heads(folder: Path, champion: Bundle, taught: Mapping[str, TaughtTask]) -> None:
@@ -68,7 +70,7 @@ def _described(teaching: Teaching, method: str, taught: Mapping[str, TaughtTask]
             "recent": len(teaching.rehearsal.recent),
         },
     }
-    changed = set(taught) if method == "heads" else set(parent.heads)
+    changed = _changed(teaching, taught)
     return parent.model_copy(
         update={
             "recipe": RECIPE,
@@ -77,7 +79,7 @@ def _described(teaching: Teaching, method: str, taught: Mapping[str, TaughtTask]
             "company_sentiment": entries.pop(COMPANY_SENTIMENT, parent.company_sentiment),
             "tasks": {**parent.tasks, **entries},
             "metrics": {k: v for k, v in parent.metrics.items() if k not in changed},
-            "agreement": {k: v for k, v in parent.agreement.items() if k not in changed},
+            "agreement": {k: v for k, v in parent.agreement.items() if k not in taught},
             "parent": parent.version,
             "version": "",
         }
@@ -93,8 +95,20 @@ def _counted(lessons: Sequence[Lesson]) -> dict[str, int]:
     }
 
 
+def _changed(teaching: Teaching, taught: Iterable[str]) -> set[str]:
+    """The heads whose answers may be others now: with those taught all that read the same kind of
+    text, since they leave the network together."""
+    tasks = teaching.champion.taxonomy.tasks
+
+    def kind(name: str) -> Kind:
+        return tasks[SENTIMENT if name == COMPANY_SENTIMENT else name].kind
+
+    kinds = {kind(name) for name in taught}
+    return {name for name in teaching.champion.manifest.heads if kind(name) in kinds}
+
+
 def _sealed(
-    folder: Path, manifest: Manifest, teaching: Teaching, changed: Sequence[str]
+    folder: Path, manifest: Manifest, teaching: Teaching, changed: Iterable[str]
 ) -> Manifest:
     """Asks the probes anew, measures the changed heads on old test texts, and seals the bundle."""
     (folder / bundles.PROBES).write_bytes(b"")

@@ -7,9 +7,9 @@ measured is not checked, but that it is better on lessons always is.
 """
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import orjson
 
 from models.answers import Classifies, answers, classifications
 from models.data import Example, Split, company_span
-from models.duplicates import normalized
 from models.gate_report import Check, GateReport
 from models.head_lessons import HeldOut
 from models.old_text_checks import AnsweredPair, old_text_checks
@@ -39,8 +38,6 @@ LEAST_SPEED, SPEED_TEXTS, SPEED_ROUNDS = 0.8, 256, 5
 MOST_TOLD = 5
 # With so many sure answers contradicted, half must be learnt.
 LEAST_SURE = 8
-# A word is of the concept if so many times as frequent in lessons as in other texts.
-CONCEPT_WORD, CONCEPT_SHARE = 5.0, 0.1
 
 Report = Callable[[str], None]
 
@@ -50,7 +47,8 @@ class Evidence:
     """What a candidate is judged by.
 
     held_out: lessons with the answers of heads that did not learn them (`Relearnt.held_out`).
-    lessons: all that were taught, which say what the concept is.
+    lessons: all that were taught.
+    concepts: of each task the recent texts of what is taught (`Relearnt.concepts`).
     audits: randomly drawn texts with people's labels; nothing learnt from them.
     rehearsal: its test texts and recent events.
     golden: a file of JSON lines with task, text, label and maybe entity; left out if there is none.
@@ -60,6 +58,7 @@ class Evidence:
     lessons: Sequence[Lesson]
     rehearsal: Rehearsal
     audits: Sequence[Lesson] = ()
+    concepts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     golden: Path | None = GOLDEN
 
 
@@ -99,6 +98,7 @@ class _Gate:
                 yield from old_text_checks(task, self._pair(old))
             elif task != COMPANY_SENTIMENT:
                 yield from self._churn(task)
+        yield from self._unseen()
         yield from self._audits()
         yield self._probes()
         yield self._speed()
@@ -152,9 +152,33 @@ class _Gate:
         asked = iter(answers(self.candidate, open_) if open_ else [])
         return [each.label or next(asked).label for each in held_out]
 
-    def _golden(self) -> Iterator[Check]:
+    def _unseen(self) -> Iterator[Check]:
+        """A taught task of which nothing tells what it lost, as it may be with a user's own one."""
+        golden = {row.task for row in self._golden_rows()}
+        for task in sorted({lesson.task for lesson in self.evidence.lessons} - golden):
+            old = len(self.evidence.rehearsal.test(task))
+            recent = len(self._recent(task))
+            if old < LEAST_OLD_TEXTS and recent < LEAST_CHURN_TEXTS:
+                yield Check(
+                    name=f"what is known, {task}",
+                    figure=float(recent),
+                    bound=float(LEAST_CHURN_TEXTS),
+                    passed=False,
+                    words=f"{task}: {recent} recent events are too few to see what is forgotten; "
+                    f"{LEAST_CHURN_TEXTS} are needed",
+                )
+
+    def _recent(self, task: str) -> list[RecentText]:
+        tasks = self.champion.taxonomy.tasks
+        kind = tasks[task].kind if task in tasks else None
+        return [each for each in self.evidence.rehearsal.recent if each.kind is kind][:CHURN_TEXTS]
+
+    def _golden_rows(self) -> list[Example]:
         file = self.evidence.golden
-        rows = _golden(file) if file and file.is_file() else []
+        return _golden(file) if file and file.is_file() else []
+
+    def _golden(self) -> Iterator[Check]:
+        rows = self._golden_rows()
         for task in self.tasks:
             own = [row for row in rows if row.task == task]
             if own:
@@ -172,17 +196,15 @@ class _Gate:
 
     def _churn(self, task: str) -> Iterator[Check]:
         """Without old test texts: how many answers to recent events change outside the concept."""
-        kind = self.champion.taxonomy.tasks[task].kind
-        recent = [each for each in self.evidence.rehearsal.recent if each.kind is kind]
-        recent = recent[:CHURN_TEXTS]
+        recent = self._recent(task)
         if len(recent) < LEAST_CHURN_TEXTS:
             return
         before, now = (
             [found.predictions[task].label for found in _classified(model, recent)]
             for model in (self.champion, self.candidate)
         )
-        words = _concept_words([le for le in self.evidence.lessons if le.task == task], recent)
-        outside = [not words & set(normalized(each.text)) for each in recent]
+        concept = self.evidence.concepts.get(task, frozenset())
+        outside = [each.text not in concept for each in recent]
         changed = sum(
             was != is_ and out for was, is_, out in zip(before, now, outside, strict=True)
         )
@@ -270,18 +292,6 @@ def _golden(file: Path) -> list[Example]:
         task = COMPANY_SENTIMENT if span and row["task"] == SENTIMENT else row["task"]
         found.append(Example(row["text"], row["label"], task, "golden", Split.TEST, span))
     return found
-
-
-def _concept_words(lessons: Sequence[Lesson], recent: Sequence[RecentText]) -> set[str]:
-    """Words of at least a tenth of the lessons, and much rarer in recent events."""
-    in_lessons = Counter(word for le in lessons for word in set(normalized(le.text)))
-    elsewhere = Counter(word for each in recent for word in set(normalized(each.text)))
-    return {
-        word
-        for word, count in in_lessons.items()
-        if count >= max(2, CONCEPT_SHARE * len(lessons))
-        and count / len(lessons) >= CONCEPT_WORD * elsewhere[word] / len(recent)
-    }
 
 
 def _classified(model: Classifies, texts: Sequence[RecentText]) -> list[Classification]:

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from hashlib import sha256
 
 from models.answers import Classifies, answers
 from models.data import Example, Split
@@ -62,6 +63,12 @@ class Resolution:
         counts = Counter(each.reason for each in self.set_aside)
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return [f"{count:,} set aside: {reason}" for reason, count in ordered]
+
+    @property
+    def key(self) -> str:
+        """Says which lessons these are, whoever taught them."""
+        taught = sorted((le.task, le.text, le.span or (0, 0), le.label) for le in self.lessons)
+        return sha256(repr(taught).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def resolve(

@@ -1,13 +1,14 @@
 """What a run of incremental learning is given, and what comes of it."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from models import bundle as bundles
 from models.bundle import Bundle, Manifest
+from models.concept import of_concept
 from models.data import Example
 from models.duplicates import normalized
 from models.engine import OnnxEngine
@@ -16,19 +17,22 @@ from models.heads import FloatArray
 from models.ngrams import NgramReader
 from models.opinions import Lesson, as_examples
 from models.recipe import Recipe
-from models.rehearsal import Rehearsal
+from models.rehearsal import RECENT, Rehearsal
 from models.statistics import ClassStatistics, read_statistics
+from models.vector_store import stored_vectors
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Relearnt:
-    """The candidate's manifest, how it was made, and the lessons by which it is to be judged."""
+    """The candidate's manifest, how it was made, the lessons by which it is to be judged, and of
+    each task the recent texts by which it is not (`Teaching.concepts`)."""
 
     manifest: Manifest
     method: str
     held_out: tuple[HeldOut, ...]
+    concepts: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,40 @@ class Teaching:
         return said
 
     def repeated(self, task: str) -> list[Example]:
-        """Old texts on which a head is to stay as it is; none of them nearly a lesson, since recent
-        events are also those that people have corrected."""
+        """Old texts on which a head is to stay as it is: recent events are also those that people
+        have corrected, and others of the same concept, so those are left out."""
         lessons = {normalized(lesson.text) for lesson in self.by_task.get(task, ())}
-        found = self.rehearsal.repeated(task, self.champion.taxonomy)
-        return [each for each in found if normalized(each.text) not in lessons]
+        concept = self.concepts.get(task, frozenset())
+        return [
+            each
+            for each in self.rehearsal.repeated(task, self.champion.taxonomy)
+            if normalized(each.text) not in lessons
+            and not (each.source == RECENT and each.text in concept)
+        ]
+
+    @cached_property
+    def concepts(self) -> Mapping[str, frozenset[str]]:
+        """Of each task that is taught the recent texts that are near what people corrected."""
+        return {task: self._concept(task, own) for task, own in self.by_task.items()}
+
+    def _concept(self, task: str, lessons: Sequence[Lesson]) -> frozenset[str]:
+        taxonomy, last = self.champion.taxonomy, len(self.champion.manifest.stages) - 1
+        corrections = [lesson for lesson in lessons if lesson.contradicts and not lesson.span]
+        recent = [e for e in self.rehearsal.repeated(task, taxonomy) if e.source == RECENT]
+        if not corrections or not recent:
+            return frozenset()
+        given = as_examples(corrections)
+        vectors = stored_vectors(
+            self.store, self.champion, self.engine, [*given, *recent], self.report
+        )
+        near = of_concept(
+            vectors.of(given, last), [each.group for each in corrections], vectors.of(recent, last)
+        )
+        found = frozenset(each.text for each, is_near in zip(recent, near, strict=True) if is_near)
+        self.report(
+            f"{task}: {len(found):,} of {len(recent):,} recent events are near what was corrected"
+        )
+        return found
 
     def examples(self, tasks: Sequence[str]) -> list[Example]:
         """Every text whose vectors are needed."""

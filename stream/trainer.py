@@ -40,8 +40,11 @@ from stream.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Tags of a version: what the gate decided, and up to where the topic `labels` was read for it.
-DECISION, LABELS = "decision", "labels"
+# Tags of a version: what the gate decided, what it learnt, and up to where the topic `labels` was
+# read for it.
+DECISION, LESSONS, LABELS = "decision", "lessons", "labels"
+# Of the reasons why labels were set aside so many stand in a run's last line.
+MOST_REASONS = 5
 HOUR_SECONDS = 3600.0
 
 Report = Callable[[str], None]
@@ -133,13 +136,6 @@ class Trainer:
         log_report(self._settings.tracking, report, REPORT)
 
     def _learn(self, labels: Labels) -> Outcome:
-        rolled_back = self._rolled_back(labels)
-        if rolled_back:
-            return Outcome(
-                None,
-                f"people rolled {rolled_back} back, which learnt these very labels; new labels "
-                f"teach on, or `bellwether models promote {rolled_back}` puts it in place again",
-            )
         champion = self._champion()
         rehearsal = self._rehearsal()
         self._report(f"the champion is {champion.bundle.version}")
@@ -154,10 +150,10 @@ class Trainer:
         )
         for line in resolution.why():
             self._report(line)
-        if not any(lesson.contradicts for lesson in resolution.lessons):
-            why = "; ".join(["no label teaches the champion anything new", *resolution.why()])
+        obstacle = self._obstacle(resolution)
+        if obstacle:
             self._log(said_of(labels, resolution))
-            return Outcome(None, why)
+            return Outcome(None, obstacle)
         folder = self._settings.home / "candidates"
         rmtree(folder, ignore_errors=True)  # what a killed run has left
         folder.mkdir(parents=True)
@@ -167,6 +163,22 @@ class Trainer:
             if isinstance(relearnt, Outcome):
                 return relearnt
             return self._judged(champion, resolution, rehearsal, relearnt, out, labels)
+
+    def _obstacle(self, resolution: Resolution) -> str | None:
+        """Why there is nothing to be learnt from these lessons."""
+        if not any(lesson.contradicts for lesson in resolution.lessons):
+            reasons = resolution.why()
+            told = ["no label teaches the champion anything new", *reasons[:MOST_REASONS]]
+            further = len(reasons) - MOST_REASONS
+            return "; ".join([*told, f"and {further:,} more"] if further > 0 else told)
+        champion = self._registry.alias(CHAMPION)
+        name = champion.rolled_back if champion else None
+        if name and self._registry.find(name).tags.get(LESSONS) == resolution.key:
+            return (
+                f"people rolled {name} back, which learnt these very lessons; other labels teach "
+                f"on, or `bellwether models promote {name}` puts it in place again"
+            )
+        return None
 
     def _champion(self) -> Champion:
         version = self._registry.alias(CHAMPION)
@@ -229,7 +241,11 @@ class Trainer:
         labels: Labels,
     ) -> Outcome:
         evidence = Evidence(
-            relearnt.held_out, resolution.lessons, rehearsal, audits=resolution.audits
+            relearnt.held_out,
+            resolution.lessons,
+            rehearsal,
+            audits=resolution.audits,
+            concepts=relearnt.concepts,
         )
         gate = judge(champion.classifier, self._loaded(out), evidence, self._report)
         report = {
@@ -238,7 +254,7 @@ class Trainer:
             **said_of(labels, resolution),
         }
         self._log(report)
-        version = self._registered(out, gate, report)
+        version = self._registered(out, gate, report, resolution.key)
         if gate.decision == "refused":
             outcome = Outcome(None, gate.why)
         else:
@@ -247,12 +263,14 @@ class Trainer:
         self._registry.annotate(version, tags={LABELS: json.dumps(labels.positions)})
         return outcome
 
-    def _registered(self, bundle: Path, gate: GateReport, report: dict[str, Any]) -> Version:
+    def _registered(
+        self, bundle: Path, gate: GateReport, report: dict[str, Any], lessons: str
+    ) -> Version:
         file = bundle.with_name(REPORT)
         file.write_text(json.dumps(report, indent=2))
         # MLflow takes no commas in names.
         figures = {"gate": {c.name.replace(", ", "/"): c.figure for c in gate.checks}}
-        tags = {DECISION: f"{gate.decision}: {gate.why}"}
+        tags = {DECISION: f"{gate.decision}: {gate.why}", LESSONS: lessons}
         version = self._registry.register(bundle, metrics=figures, tags=tags, report_files=[file])
         self._registry.set_alias(CANDIDATE, version)
         return version
@@ -275,21 +293,9 @@ class Trainer:
 
     def _last_positions(self) -> Positions:
         """Up to where labels were read for the newest version that was learnt from some."""
-        found = (_learnt_positions(version) for version in self._registry.versions())
-        return next((positions for positions in found if positions), {})
-
-    def _rolled_back(self, labels: Labels) -> str | None:
-        """The version that people rolled back, if no label came or went since it learnt."""
-        champion = self._registry.alias(CHAMPION)
-        name = champion.rolled_back if champion else None
-        positions = _learnt_positions(self._registry.find(name)) if name else None
-        return name if positions == labels.positions else None
-
-
-def _learnt_positions(version: Version) -> Positions:
-    """Up to where labels were read for a version; none where it is not of a trainer."""
-    tag: dict[str, int] = json.loads(version.tags.get(LABELS, "{}"))
-    return {int(partition): offset for partition, offset in tag.items()}
+        tagged = (version.tags.get(LABELS) for version in self._registry.versions())
+        last: dict[str, int] = json.loads(next((tag for tag in tagged if tag), "{}"))
+        return {int(partition): offset for partition, offset in last.items()}
 
 
 @contextmanager

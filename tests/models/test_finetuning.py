@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
     out = tmp_path / "killed"
     killed = start(data, encoder, out, recipe)
     deadline = time.monotonic() + KILL_AFTER_SECONDS
-    while not last_checkpoint(tmp_path / "killed-checkpoints"):
+    while not last_checkpoint(tmp_path / "killed-checkpoints" / "run-1"):
         assert killed.poll() is None, killed.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)

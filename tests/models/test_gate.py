@@ -165,11 +165,20 @@ def test_without_old_texts_few_answers_may_change_outside_the_concept() -> None:
     )
     about = tuple(RecentText(f"firm {n} is bankrupt <neutral>", Kind.NEWS) for n in range(50))
     old = Rehearsal(recent=(*recent, *about))
-    assert judged(Candidate(), rehearsal=old).decision == "promoted"
-    assert judged(Candidate(wrong=["w1", "w2"]), rehearsal=old).decision == "promoted"
-    report = judged(Candidate(wrong=["w1", "w2", "w3"]), rehearsal=old)
+    known = {SENTIMENT: frozenset(each.text for each in about)}
+    assert judged(Candidate(), rehearsal=old, concepts=known).decision == "promoted"
+    some = Candidate(wrong=["w1", "w2"])
+    assert judged(some, rehearsal=old, concepts=known).decision == "promoted"
+    report = judged(Candidate(wrong=["w1", "w2", "w3"]), rehearsal=old, concepts=known)
     assert failed(report) == {f"churn, {SENTIMENT}"}
     assert "3.0% of 1,000 recent events outside the concept" in report.why
+
+
+def test_a_task_of_which_nothing_tells_what_it_lost_is_refused() -> None:
+    few = tuple(RecentText(f"event {n} <neutral>", Kind.NEWS) for n in range(99))
+    report = judged(Candidate(), rehearsal=Rehearsal(recent=few))
+    assert failed(report) == {f"what is known, {SENTIMENT}"}
+    assert "99 recent events are too few" in report.why
 
 
 def test_audits_must_not_get_worse() -> None:

@@ -186,6 +186,13 @@ def test_without_old_labels_recent_events_hold_it_back(small_bundle: Path, folde
     assert changed[True] < changed[False]
 
 
+def test_a_lesson_alone_is_too_little_for_the_encoder(
+    small_bundle: Path, encoder: Path, folder: Path
+) -> None:
+    with pytest.raises(DataError, match="too few"):
+        learn(small_bundle, lessons(1), Rehearsal(), folder / "one", "auto", encoder=encoder)
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_encoder_learns_too(
     method: Method,
@@ -253,13 +260,18 @@ def test_a_head_with_further_columns_gets_its_parts(small_bundle: Path) -> None:
 
 
 def test_the_shipped_model_learns_bankruptcies(folder: Path) -> None:
-    """Twenty headlines; forty others that nobody taught follow."""
-    news = [*varied_texts(500), *PROBE_TEXTS[Kind.NEWS]]
+    """Twenty headlines; forty others follow that nobody taught, though they stand, as answered
+    wrongly, among the recent events."""
+    news = [*varied_texts(500), *PROBE_TEXTS[Kind.NEWS], *UNSEEN]
     recent = Rehearsal(recent=tuple(RecentText(text, Kind.NEWS) for text in news))
     given = [
         Lesson(text, SENTIMENT, "negative", group=text, annotators=("ann", "bob", "cat"))
         for text in TAUGHT
     ]
     assert share(SHIPPED_BUNDLE, UNSEEN, "negative") < 0.5
-    learn(SHIPPED_BUNDLE, given, recent, folder / "bankruptcies")
+    found = learn(SHIPPED_BUNDLE, given, recent, folder / "bankruptcies")
+    near = found.concepts[SENTIMENT]
+    print(f"near: {len(near & set(UNSEEN))} of {len(UNSEEN)}, of others {len(near - set(UNSEEN))}")
+    assert len(near & set(UNSEEN)) >= len(UNSEEN) / 2
+    assert len(near - set(UNSEEN)) <= 50
     assert share(folder / "bankruptcies", UNSEEN, "negative") >= 0.9
