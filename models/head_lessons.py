@@ -32,9 +32,8 @@ UNPROTECTED = Strength(1.0, 1e-4)
 # Lessons are cross-fitted beside so many repeated texts while strengths are compared. What a
 # strength costs is seen beside all of them, since fewer hold a head back less.
 COMPARED_TEXTS = 1_000
-# What a strength may cost on old texts kept back, in accuracy and nats, to be chosen: less than the
-# gate allows on others, since the cost on those is known to about a quarter of a point.
-ACCURACY_COST, LOSS_COST = 0.0025, 0.01
+# What a strength may cost on old texts kept back, in accuracy and nats, to be chosen.
+ACCURACY_COST, LOSS_COST = 0.006, 0.01
 # Vectors drawn from class statistics, where no labelled text is repeated.
 DRAWN_VECTORS = 4_000
 # With fewer old texts the champion's temperature and exits stay.

@@ -27,9 +27,11 @@ pytestmark = [
 ]
 
 
-def test_a_concept_is_taught_and_promoted_and_little_is_forgotten(
+def test_a_concept_is_taught_at_a_small_price_and_without_old_texts_at_a_large_one(
     classifier: Classifier, tmp_path: Path
 ) -> None:
+    """Bankruptcies are to be negative, which one of the sets calls neutral: that has a price, and
+    whether it is too high is the gate's to say."""
     labels = [
         GivenLabel(SENTIMENT, text, "", who, "negative", text, NINE + timedelta(minutes=number))
         for number, text in enumerate(TAUGHT)
@@ -38,13 +40,23 @@ def test_a_concept_is_taught_and_promoted_and_little_is_forgotten(
     rehearsal = rehearsal_of_sets(DEFAULT_DATA)
     found = resolve(labels, classifier, known=known_labels(rehearsal.labelled))
     assert len(found.lessons) == len(TAUGHT)
-    made = relearn(
-        Bundle.open(SHIPPED_BUNDLE), found.lessons, rehearsal, tmp_path / "new", method="heads"
-    )
-    candidate = Classifier.load(tmp_path / "new")
-    said = candidate.classify(UNSEEN, [Kind.NEWS] * len(UNSEEN))
-    assert sum(each.predictions[SENTIMENT].label == "negative" for each in said) >= 36
-    report = judge(classifier, candidate, Evidence(made.held_out, found.lessons, rehearsal))
-    assert report.decision == "promoted", report.why
-    fall = next(c.figure for c in report.checks if c.name == f"macro-F1, {SENTIMENT}")
-    assert fall >= -0.005
+    falls = {}
+    for protected in (True, False):
+        out = tmp_path / f"protected-{protected}"
+        made = relearn(
+            Bundle.open(SHIPPED_BUNDLE),
+            found.lessons,
+            rehearsal,
+            out,
+            method="heads",
+            protected=protected,
+        )
+        candidate = Classifier.load(out)
+        said = candidate.classify(UNSEEN, [Kind.NEWS] * len(UNSEEN))
+        assert sum(each.predictions[SENTIMENT].label == "negative" for each in said) >= 36
+        report = judge(classifier, candidate, Evidence(made.held_out, found.lessons, rehearsal))
+        falls[protected] = {c.name: c.figure for c in report.checks}[f"macro-F1, {SENTIMENT}"]
+        print(f"protected: {protected}, macro-F1 {falls[protected]:+.4f}, {report.decision}")
+    assert falls[True] >= -0.01
+    assert falls[False] < -0.1
+    assert report.decision == "refused"
