@@ -27,6 +27,7 @@ from models.measures import accuracy
 from models.network import Head
 from models.ngrams import NgramReader
 from models.recipe import Recipe
+from models.statistics import ClassStatistics
 from models.vectors import Vectors
 
 # With fewer texts kept back nobody knows when an early answer to a new task will do.
@@ -39,10 +40,12 @@ SILENT = -30.0
 
 class AddedHead(NamedTuple):
     """What a head gets: columns for each stage, all of them where the head is new, and its entry in
-    the manifest, which says when each stage's answer will do."""
+    the manifest, which says when each stage's answer will do. statistics: of a new head's training
+    texts, one a stage."""
 
     columns: list[Head]
     entry: HeadEntry
+    statistics: Sequence[ClassStatistics] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class HeadFitting:
         for example in examples:
             parts[example.split].append(example)
         kept_back = parts[Split.DEVELOPMENT] + parts[Split.CALIBRATION]
-        heads, temperatures = [], []
+        heads, temperatures, statistics = [], [], []
         for stage in self.stages:
             # Of few texts a part may have none. Then the other does, or what was learnt from.
             learning, choosing, calibrating = (
@@ -87,6 +90,7 @@ class HeadFitting:
             )
             heads.append(cooled(head, temperature))
             temperatures.append(temperature)
+            statistics.append(ClassStatistics.of(learning.vectors, learning.targets, len(labels)))
             self.report(f"stage {stage + 1}: temperature {temperature:.2f}")
         never = (NEVER,) * (len(heads) - 1)
         entry = HeadEntry(
@@ -94,7 +98,7 @@ class HeadFitting:
             temperatures=tuple(temperatures),
             plain_from=self._exits(name, heads, kept_back) or never,
         )
-        return AddedHead(heads, entry)
+        return AddedHead(heads, entry, statistics)
 
     def of_labels(
         self, name: str, labels: tuple[str, ...], examples: Sequence[Example]

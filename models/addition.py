@@ -24,6 +24,7 @@ from models.data import Example, Split, of_task
 from models.heads import head_arrays
 from models.network import with_columns
 from models.probes import write_probes
+from models.statistics import read_statistics, write_statistics
 from schemas.taxonomy import COMPANY_SENTIMENT, Taxonomy
 
 ADDITIONS = "additions"
@@ -75,8 +76,11 @@ class Addition:
                     arrays[key] = np.concatenate([*there, array], axis=-1)
         save_file(arrays, folder / bundles.HEADS)
         (folder / bundles.HEADS).chmod(0o644)  # safetensors gives it to its owner alone
-        for name in (bundles.TOKENIZER, bundles.WEIGHTS, bundles.NGRAMS, bundles.STATISTICS):
+        for name in (bundles.TOKENIZER, bundles.WEIGHTS, bundles.NGRAMS):
             copyfile(self.parent.folder / name, folder / name)
+        known = read_statistics(self.parent.folder / bundles.STATISTICS)
+        more = {name: head.statistics for name, head in self.heads.items() if head.statistics}
+        write_statistics(folder / bundles.STATISTICS, {**known, **more})
         (folder / bundles.TAXONOMY).write_text(self.taxonomy.as_yaml(), encoding="utf-8")
         (folder / bundles.PROBES).write_bytes(b"")
 

@@ -73,7 +73,21 @@ class Registry:
     @property
     def may_exist(self) -> bool:
         """False where the store is a file that is not there, so that nothing was registered."""
-        return not self.uri.startswith(_SQLITE) or Path(self.uri.removeprefix(_SQLITE)).exists()
+        return not self.uri.startswith(_SQLITE) or self.file is not None
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Which file the store is, by device and inode; None for a server, or where none is there.
+
+        MLflow keeps the file open that it has opened, for as long as the process lasts.
+        """
+        if not self.uri.startswith(_SQLITE):
+            return None
+        try:
+            found = Path(self.uri.removeprefix(_SQLITE)).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_dev, found.st_ino
 
     def versions(self) -> list[Version]:
         """The newest first. A bundle that two processes registered at once is one version."""

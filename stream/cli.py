@@ -28,6 +28,7 @@ from stream.cli_base import (
     explained,
     fail,
     flush,
+    in_words,
     operator_settings,
     run,
 )
@@ -52,6 +53,8 @@ def main() -> None:
         fail(error, WRONG_USAGE)
     except BellwetherError as error:
         fail(error, FAILED)
+    except OSError as error:  # a full disk, a home that cannot be written
+        fail(in_words(error), FAILED)
     finally:
         flush()
 

@@ -44,6 +44,12 @@ def fail(error: BellwetherError, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def in_words(error: OSError) -> BellwetherError:
+    """What the system refused, and which file, where it names one."""
+    said = error.strerror or str(error) or type(error).__name__
+    return BellwetherError(f"{said}: {error.filename}" if error.filename else said)
+
+
 @contextmanager
 def extra(or_else: str = "") -> Iterator[None]:
     """A package that only the extra `train` installs is asked for in words."""
@@ -65,11 +71,14 @@ def when(text: str) -> datetime:
 
 
 def flush() -> None:
-    """A reader that has gone away (`| head`) is no reason for a complaint at exit."""
+    """A reader that has gone away (`| head`) is no reason for a complaint at exit; a full disk is
+    one."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            fail(in_words(error), FAILED)
 
 
 def run(work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -63,9 +63,10 @@ def label(
       $ bellwether label --from labels.jsonl --annotator desk
     """
     from models.bundle import taxonomy_of
+    from stream.champion import model_folder
 
     settings, name = operator_settings(), _annotator(annotator)
-    taxonomy = taxonomy_of(settings.model, settings.taxonomy)
+    taxonomy = taxonomy_of(model_folder(settings), settings.taxonomy)
     if file is not None:
         given = {"task": task, "stream": stream, "annotator": name}
         _send_file(settings, file, taxonomy, {k: v for k, v in given.items() if v is not None})

@@ -6,6 +6,8 @@ is away costs no more than that.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from pathlib import Path
 
 from models.bundle import taxonomy_of
 from schemas.errors import BellwetherError
@@ -24,16 +26,19 @@ SERVER_SECONDS = 8.0
 MODEL_SECONDS = 60.0
 
 Check = Callable[[Settings, Report], Awaitable[None]]
+Serving = asyncio.Future[Path | None]
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """Everything found, server by server; raises nothing for what is wrong with one."""
+    # Once for both that ask: two threads that import MLflow at the same time fail by chance.
+    serving = asyncio.ensure_future(asyncio.to_thread(model_folder, settings))
     found = await asyncio.gather(
         _bounded("Kafka", check_kafka, settings, SERVER_SECONDS),
         _bounded("Redis", check_redis, settings, SERVER_SECONDS),
         _bounded("Elasticsearch", check_elasticsearch, settings, SERVER_SECONDS),
-        _bounded("files", _check_files, settings, MODEL_SECONDS),
-        _bounded("model", _check_model, settings, MODEL_SECONDS),
+        _bounded("files", partial(_check_files, serving), settings, MODEL_SECONDS),
+        _bounded("model", partial(_check_model, serving), settings, MODEL_SECONDS),
     )
     return [finding for report in found for finding in report.findings]
 
@@ -57,9 +62,9 @@ async def _bounded(part: str, check: Check, settings: Settings, seconds: float) 
     return report
 
 
-async def _check_files(settings: Settings, report: Report) -> None:
+async def _check_files(serving: Serving, settings: Settings, report: Report) -> None:
     try:
-        taxonomy = await asyncio.to_thread(_taxonomy, settings)
+        taxonomy = await _taxonomy(serving, settings)
     except BellwetherError as error:
         report.wrong(str(error), "correct the file, or unset BELLWETHER_TAXONOMY")
         return
@@ -78,28 +83,29 @@ async def _check_files(settings: Settings, report: Report) -> None:
     report.fine(f"{', '.join(good)}: read and understood")
 
 
-def _taxonomy(settings: Settings) -> Taxonomy:
+async def _taxonomy(serving: Serving, settings: Settings) -> Taxonomy:
     """The one that counts; what is wrong with the bundle or the registry is told with the model."""
     if settings.taxonomy:
         return load_taxonomy(settings.taxonomy)
     try:
-        return taxonomy_of(model_folder(settings), None)
+        return taxonomy_of(await asyncio.shield(serving), None)
     except BellwetherError:
         return load_taxonomy()
 
 
-async def _check_model(settings: Settings, report: Report) -> None:
+async def _check_model(serving: Serving, settings: Settings, report: Report) -> None:
     try:
-        said = await asyncio.to_thread(_load_model, settings)
+        folder = await asyncio.shield(serving)
+        said = await asyncio.to_thread(_load_model, folder, settings)
     except BellwetherError as error:
         report.wrong(str(error), "set BELLWETHER_MODEL, _REGISTRY and _DEVICE right, or unset them")
     else:
         report.fine(said)
 
 
-def _load_model(settings: Settings) -> str:
+def _load_model(folder: Path | None, settings: Settings) -> str:
     """Load it as a worker does, which rechecks hashes and probe texts."""
-    from stream.classifiers import load_classifier
+    from stream.classifiers import classifier_of
 
-    classifier = load_classifier(settings, threads=1)
+    classifier = classifier_of(folder, settings, threads=1)
     return f"version {classifier.version} loads, window of {classifier.window_tokens} tokens"

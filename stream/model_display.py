@@ -1,19 +1,27 @@
 """How the command line shows versions of the model."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from models.bundle import Manifest
-from models.versions import CHAMPION, Version
+from models.gate_report import GateReport
+from models.versions import CHAMPION, REPLACES, Version
+from schemas.taxonomy import COMPANY_SENTIMENT
 from schemas.times import format_milliseconds
-from stream.display import harmless, screen
+from stream.display import WIDTH_OF_FILES, harmless, screen
 
 _HEADLINE = "accuracy"
+_SHORT_NAMES = {COMPANY_SENTIMENT: "company"}
+# Of labels that were set aside for one reason; --json has them all.
+_MOST_LABELS = 5
 
 
 def version_row(version: Version) -> dict[str, Any]:
@@ -30,13 +38,22 @@ def version_row(version: Version) -> dict[str, Any]:
 
 
 def print_versions(versions: Sequence[Version]) -> None:
-    """A line each."""
+    """A line each; in a narrow terminal without the figures that have no room."""
     console = screen()
     if not versions:
         console.print("no version is registered: the shipped model serves")
         return
     tasks = list(dict.fromkeys(task for version in versions for task in version.figures))
-    table = _table("version", "aliases", "registered", "parent", *tasks, "decision")
+    tables = [_versions(versions, tasks[:shown]) for shown in range(len(tasks), -1, -1)]
+    wide = console.options.update_width(WIDTH_OF_FILES)
+    fitting = (t for t in tables if Measurement.get(console, wide, t).maximum <= console.width)
+    console.print(next(fitting, tables[-1]))
+
+
+def _versions(versions: Sequence[Version], tasks: Sequence[str]) -> Table:
+    table = _table("version", "aliases", "registered", "parent", *_short(tasks), "decision")
+    for column in table.columns:
+        column.no_wrap = True
     for version in versions:
         table.add_row(
             Text(version.name, style="bold green" if CHAMPION in version.aliases else ""),
@@ -44,9 +61,22 @@ def print_versions(versions: Sequence[Version]) -> None:
             f"{version.registered_at:%Y-%m-%d %H:%M}",
             Text(version.parent or "–"),
             *(_share(version.figures.get(task, {}).get(_HEADLINE)) for task in tasks),
-            Text(harmless(version.decision or "–")),
+            Text(harmless(_decision(version))),
         )
-    console.print(table)
+    return table
+
+
+def _short(tasks: Sequence[str]) -> list[str]:
+    """The names without the kind, where they stay different."""
+    short = [_SHORT_NAMES.get(task, task.rpartition(".")[2]) for task in tasks]
+    return [own if short.count(own) == 1 else task for own, task in zip(short, tasks, strict=True)]
+
+
+def _decision(version: Version) -> str:
+    """In a word or two; the reasons are for `models show`."""
+    if version.decision:
+        return version.decision.partition(":")[0]
+    return "by hand" if REPLACES in version.tags else "–"
 
 
 def print_version(version: Version, manifest: Manifest, report: Any) -> None:
@@ -70,7 +100,61 @@ def print_version(version: Version, manifest: Manifest, report: Any) -> None:
     console.print(grid)
     _print_figures(console, manifest)
     if report is not None:
-        console.print(tree("report", report))
+        print_report(console, report)
+
+
+def print_report(console: Console, report: Any) -> None:
+    """The gate's checks and the labels that were set aside as tables, anything else as it is."""
+    rest = dict(report) if isinstance(report, Mapping) else {"content": report}
+    gate, resolution = _gate(rest.get("gate")), rest.get("resolution")
+    if gate:
+        del rest["gate"]
+        _print_gate(console, gate)
+    found = resolution if isinstance(resolution, Mapping) else {}
+    labels = found.get("implausible")
+    if isinstance(labels, list) and all(isinstance(each, Mapping) for each in labels):
+        named = {"set_aside", "implausible"}
+        rest["resolution"] = {name: own for name, own in found.items() if name not in named}
+        _print_set_aside(console, labels)
+    if rest:
+        console.print(tree("report", rest))
+
+
+def _gate(found: Any) -> GateReport | None:
+    try:
+        return GateReport.model_validate(found)
+    except ValidationError:
+        return None
+
+
+def _print_gate(console: Console, gate: GateReport) -> None:
+    table = _table(f"beside {gate.champion}", "check", "figure", "bound", "in words")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for check in gate.checks:
+        table.add_row(
+            Text("passed", style="green") if check.passed else Text("FAILED", style="bold red"),
+            Text(harmless(check.name)),
+            f"{check.figure:.4g}",
+            "–" if check.bound is None else f"{check.bound:.4g}",
+            Text(harmless(check.words)),
+        )
+    console.print(table)
+
+
+def _print_set_aside(console: Console, labels: Sequence[Mapping[str, Any]]) -> None:
+    """Each reason with how many labels it is for, and the first of them."""
+    by_reason: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for each in labels:
+        by_reason[str(each.get("reason"))].append(each)
+    for reason, own in sorted(by_reason.items(), key=lambda pair: -len(pair[1])):
+        console.print(Text(harmless(f"{len(own):,} set aside: {reason}")))
+        table = _table(*(names := ("task", "label", "annotator", "event_id", "entity")))
+        for each in own[:_MOST_LABELS]:
+            table.add_row(*(Text(harmless(str(each.get(name) or "–"))) for name in names))
+        console.print(table)
+        if len(own) > _MOST_LABELS:
+            console.print(f"and {len(own) - _MOST_LABELS:,} more, which --json shows", style="dim")
 
 
 def _print_figures(console: Console, manifest: Manifest) -> None:

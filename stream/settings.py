@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import ConfigurationError
 
 PREFIX = "BELLWETHER_"
+DAY = 86_400
 NAMESPACE = re.compile(r"[a-z0-9-]{0,30}")
 
 
@@ -23,7 +24,12 @@ class Settings(BaseSettings):
     """The settings; the README's table lists each with its default."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix=PREFIX,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     home: Path = Field(
@@ -81,7 +87,7 @@ class Settings(BaseSettings):
         description="MLflow store of models and training runs, a URI; default: SQLite under `HOME`",
     )
     registry_seconds: float = Field(
-        2, ge=0.1, description="Pause between two looks at the registry's champion"
+        2, ge=0.1, le=DAY, description="Pause between two looks at the registry's champion"
     )
     early_exit: bool = Field(
         True, description="Plain texts leave the network early: faster, nearly as often right"
@@ -99,7 +105,9 @@ class Settings(BaseSettings):
     trainer_hours: float = Field(
         24, gt=0, description="Hours after which one new label starts a run"
     )
-    trainer_seconds: float = Field(60, gt=0, description="Pause between two looks at the labels")
+    trainer_seconds: float = Field(
+        60, gt=0, le=DAY, description="Pause between two looks at the labels"
+    )
     trainer_threads: int = Field(1, ge=1, description="Threads of the trainer")
     trusted_annotators: str = Field(
         "", description="Annotators whose word needs no second one, joined by commas"
@@ -123,16 +131,23 @@ class Settings(BaseSettings):
     )
     batch_tokens: int = Field(8192, ge=256, description="Tokens of a full batch")
     batch_records: int = Field(256, ge=1, description="Records of a full batch")
-    linger_seconds: float = Field(0.005, ge=0, description="Longest wait of a batch for more")
+    linger_seconds: float = Field(
+        0.005, ge=0, le=DAY, description="Longest wait of a batch for more"
+    )
     in_flight_records: int = Field(2000, ge=1, description="Records under way at most")
     in_flight_bytes: int = Field(
         64 * 1024 * 1024, ge=1024 * 1024, description="Bytes of raw values under way at most"
     )
     feedback_wait_seconds: float = Field(
-        60, ge=0, description="Longest wait of feedback for an event that is not indexed yet"
+        60,
+        ge=0,
+        le=DAY,
+        description="Longest wait of feedback for an event that is not indexed yet",
     )
-    commit_interval_seconds: float = Field(0.5, gt=0, description="Pause between offset commits")
-    drain_seconds: float = Field(10, ge=0, description="Longest drain after SIGTERM")
+    commit_interval_seconds: float = Field(
+        0.5, gt=0, le=DAY, description="Pause between offset commits"
+    )
+    drain_seconds: float = Field(10, ge=0, le=DAY, description="Longest drain after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe log lines shown"
     )

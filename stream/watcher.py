@@ -96,17 +96,22 @@ class Watch:
 
 
 def watch(settings: Settings, supervisor: int, connection: Connection) -> None:
-    """Be the watching process: look, and tell whatever changes."""
+    """Be the watching process: look, and tell whatever changes.
+
+    Ends when the registry's file was replaced or has gone: only a new process opens another.
+    """
     die_with(supervisor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends it
     set_up_logging(settings)
-    registry_watch = Watch(open_registry(settings), settings.fetched_models)
+    registry = open_registry(settings)
+    registry_watch, opened = Watch(registry, settings.fetched_models), registry.file
     told = None
-    while True:
+    while registry.file == opened:
         if (sighting := registry_watch.look()) != told:
             connection.send(sighting)
             told = sighting
         time.sleep(settings.registry_seconds)
+    logger.warning("the registry's file was replaced or has gone; the model stays meanwhile")
 
 
 class Watcher:
@@ -161,7 +166,8 @@ class Watcher:
                 self._take(self._connection.recv())
         except EOFError:
             self._process.join()
-            logger.error("the registry's watcher ended with %s", self._process.exitcode)
+            if self._process.exitcode:  # else it has said why
+                logger.error("the registry's watcher ended with %s", self._process.exitcode)
             self._process = None
             self.sighting = replace(self.sighting, up=False)
 

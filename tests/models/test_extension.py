@@ -22,6 +22,7 @@ from models.engine import EngineOutput, OnnxEngine, Request
 from models.evaluation import evaluate
 from models.extension import add_labels, add_task
 from models.network import Head
+from models.statistics import read_statistics
 from models.training import train
 from schemas.errors import BellwetherError, BundleError, ConfigurationError
 from schemas.records import Kind
@@ -265,6 +266,25 @@ def test_heads_for_training_to_go_on_are_those_of_the_graphs(grown: Path) -> Non
         weight, bias = (arrays[f"{stage + 1}/{OWN}.{part}"] for part in ("weight", "bias"))
         own = vectors[stage]["pooled"] @ weight + bias
         assert np.allclose(own, output.values[OWN], atol=1e-4)
+
+
+def test_statistics_are_there_of_the_new_task_and_stay_of_the_others(
+    parent: Path, own: Path, grown: Path
+) -> None:
+    load = import_module("safetensors.numpy").load_file
+    before, after, later = (
+        load(bundle / "statistics.safetensors") for bundle in (parent, own, grown)
+    )
+    for name, values in before.items():
+        assert np.array_equal(values, after[name]), name
+    assert {name.rpartition(".")[0] for name in after.keys() - before.keys()} == {
+        f"1/{OWN}",
+        f"2/{OWN}",
+    }
+    for stage in read_statistics(own / "statistics.safetensors")[OWN]:
+        assert stage.shares == pytest.approx([0.5, 0.5], abs=0.1)
+        assert not np.allclose(stage.means[0], stage.means[1], atol=0.01)
+    assert later.keys() == after.keys()
 
 
 # Further labels

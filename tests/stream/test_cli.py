@@ -22,6 +22,7 @@ from schemas.errors import Reason
 from stream import cli
 from stream.alert_store import AlertStore
 from stream.brokers import send
+from stream.cli_base import in_words
 from stream.settings import Settings, load_settings
 from tests.servers import Servers
 from tests.stream.alert_events import event, judge, match
@@ -108,6 +109,21 @@ def process(*arguments: str, **variables: str) -> subprocess.Popen[str]:
 
 
 # Help and usage
+
+
+def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "stream", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "bellwether: No space left on device\n")
+    with pytest.raises(FileNotFoundError) as caught:
+        (tmp_path / "none" / "file").write_text("")
+    assert str(in_words(caught.value)) == f"No such file or directory: {tmp_path}/none/file"
 
 
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:

@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from models.bundle import SHIPPED_BUNDLE, Bundle
-from stream.model_display import tree
+from models.gate_report import Check, GateReport
+from models.versions import Version
+from stream.model_display import print_report, print_versions, tree
 from tests.models.small_bundle import another_bundle
 
 SHIPPED = Bundle.open(SHIPPED_BUNDLE).version
@@ -106,3 +110,81 @@ def test_any_report_is_readable() -> None:
     for expected in ("decision  refused", "bound  -0.0123457", "passed  no", "labels  a, b"):
         assert expected in said
     assert "text  \\x1b[31mred" in said
+
+
+@pytest.mark.parametrize(
+    ("columns", "heads"),
+    [(100, ["sentiment", "topic", "intent", "emotion"]), (80, ["sentiment"]), (70, [])],
+)
+def test_a_version_has_one_line_in_any_terminal(
+    columns: int, heads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = ("news.sentiment", "news.topic", "message.intent", "message.emotion")
+    version = Version(
+        name="6d67562a9126",
+        number="1",
+        run_id="",
+        registered_at=datetime(2026, 11, 22, 6, 10, tzinfo=UTC),
+        aliases=("candidate",),
+        tags={
+            "parent": "f6c1099925df",
+            "decision": "refused: news.topic: 30 texts lost; 0.7 of the speed",
+            "figures": json.dumps({task: {"accuracy": 0.875} for task in tasks}),
+        },
+    )
+    console = Console(file=io.StringIO(), width=columns)
+    monkeypatch.setattr("stream.model_display.screen", lambda: console)
+    print_versions([version])
+    assert isinstance(console.file, io.StringIO)
+    head, line = console.file.getvalue().splitlines()
+    assert head.split() == ["version", "aliases", "registered", "parent", *heads, "decision"]
+    assert line.startswith("6d67562a9126  candidate  2026-11-22 06:10  f6c1099925df  ")
+    assert line.split()[5:] == ["87.5%"] * len(heads) + ["refused"]
+
+
+def test_a_report_of_the_gate_is_a_table() -> None:
+    speed = Check(name="speed", figure=0.7, bound=0.9, passed=False, words="0.70 of the texts")
+    probes = Check(name="probes", figure=0, bound=None, passed=True, words="0 answers changed")
+    aside = {
+        "task": "news.topic", "event_id": "e1", "entity": None, "annotator": "ana",
+        "label": "macro", "reason": "a flood",
+    }  # fmt: skip
+    report = {
+        "gate": GateReport.of("aaaa", "bbbb", (speed, probes)).model_dump(mode="json"),
+        "method": "heads",
+        "resolution": {"lessons": 3, "set_aside": ["6 set aside: a flood"]}
+        | {"implausible": [aside] * 6},
+    }
+    console = Console(file=io.StringIO(), width=100)
+    print_report(console, report)
+    assert isinstance(console.file, io.StringIO)
+    said = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert said == [
+        "beside aaaa check figure bound in words",
+        "FAILED speed 0.7 0.9 0.70 of the texts",
+        "passed probes 0 – 0 answers changed",
+        "6 set aside: a flood",
+        "task label annotator event_id entity",
+        *["news.topic macro ana e1 –"] * 5,
+        "and 1 more, which --json shows",
+        "report",
+        "├── method heads",
+        "└── resolution",
+        "└── lessons 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        [1],
+        "words",
+        {"resolution": {"implausible": [1]}},
+        {"gate": 1, "resolution": {"implausible": 2}},
+    ],
+)
+def test_a_report_of_any_other_form_is_shown(report: Any) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    print_report(console, report)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().startswith("report")

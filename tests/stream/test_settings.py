@@ -23,6 +23,13 @@ def test_servers_env_counts_where_a_setting_is_not_given(
     assert settings.elasticsearch == "http://127.0.0.1:9200"
 
 
+def test_an_empty_variable_counts_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELLWETHER_MODEL", "")
+    monkeypatch.setenv("BELLWETHER_TRAINER_LABELS", "")
+    settings = load_settings(home=tmp_path)
+    assert (settings.model, settings.trainer_labels) == (None, 20)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -32,6 +39,9 @@ def test_servers_env_counts_where_a_setting_is_not_given(
         ("kafka", "broker", "BELLWETHER_KAFKA: expected host:port"),
         ("kafka", "broker:9092,", "BELLWETHER_KAFKA: expected host:port"),
         ("kafka", "broker:99999", "BELLWETHER_KAFKA: expected host:port"),
+        ("trainer_hours", "inf", "BELLWETHER_TRAINER_HOURS: Input should be a finite number"),
+        ("linger_seconds", "nan", "BELLWETHER_LINGER_SECONDS: Input should be a finite number"),
+        ("drain_seconds", 1e6, "BELLWETHER_DRAIN_SECONDS: Input should be less than or equal to"),
         ("kafka_security_protocol", "TLS", "BELLWETHER_KAFKA_SECURITY_PROTOCOL"),
     ],
 )

@@ -78,6 +78,29 @@ def test_the_supervisor_hears_of_champions_also_from_a_new_watcher(
     assert version_of(watcher.sighting) == SHIPPED
 
 
+def test_a_registry_that_was_replaced_is_followed(
+    watcher: Watcher,
+    settings: Settings,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream.watcher.RESTART_SECONDS", 0.5)
+    registry.promote(registry.register(SHIPPED_BUNDLE))
+    until(watcher, lambda seen: version_of(seen) == SHIPPED)
+    there = load_settings(home=tmp_path / "there")
+    anew = open_registry(there)
+    other = anew.register(another_bundle(SHIPPED_BUNDLE, tmp_path / "other", 1))
+    anew.promote(other)
+    database = settings.home / "registry.db"
+    (there.home / "registry.db").rename(database)
+    until(watcher, lambda seen: version_of(seen) == other.name)
+    database.unlink()
+    assert version_of(until(watcher, lambda seen: not seen.up)) == other.name
+    assert not watcher.is_needed
+    assert multiprocessing.active_children() == []
+
+
 def test_damaged_files_are_refused_in_one_line_and_tried_again(
     settings: Settings, registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
