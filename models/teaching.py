@@ -70,7 +70,7 @@ class Teaching:
 
     @cached_property
     def statistics(self) -> dict[str, list[ClassStatistics]]:
-        """By head, one a stage; none of heads that a user added."""
+        """By head, one a stage; heads of older bundles may have none."""
         return read_statistics(self.champion.folder / bundles.STATISTICS)
 
     @cached_property
