@@ -22,10 +22,10 @@ def trainer(
     """Learn from the labels in the topic labels, and put a better model in place.
 
     A candidate is made of the champion and is promoted only if it passes every check of the gate;
-    workers then take it over within 10 seconds, without a pause. A candidate is in the registry either way:
-    see `bellwether models show candidate`. Without --once it waits, and runs whenever
-    BELLWETHER_TRAINER_LABELS labels are new, or one is and BELLWETHER_TRAINER_HOURS went by. Needs
-    the extra `train`.
+    workers then take it over within 10 seconds, without a pause. Every candidate is in the
+    registry, also one that was refused: see `bellwether models show candidate`. Without --once it
+    waits, and runs whenever BELLWETHER_TRAINER_LABELS labels are new, or one is and
+    BELLWETHER_TRAINER_HOURS went by. Needs the extra `train`.
 
     With --once the last line is `promoted VERSION` or `refused: WHY`; both exit with 0.
 
