@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import psutil
+import pytest
 
 from ops.servers import Elasticsearch
 from ops.servers.guard import Guard
@@ -48,6 +49,7 @@ async def settled_bytes(pid: int) -> int:
     return size
 
 
+@pytest.mark.long
 async def test_a_backlog_does_not_grow_the_heap(
     servers: Servers, guard: Guard, namespace: str, tmp_path: Path
 ) -> None:

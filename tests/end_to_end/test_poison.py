@@ -77,8 +77,9 @@ def worker(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the trainer printed last, and its report."""
+    """What a run of the trainer said on its way and last, and its report."""
 
+    told: str
     last: str
     report: dict[str, Any]
 
@@ -94,7 +95,7 @@ def run(settings: Settings, *words: str) -> Run:
     last = done.stdout.splitlines()[-1]
     assert newest.data.tags["decision"] == last
     file = client.download_artifacts(newest.info.run_id, REPORT)
-    return Run(last, json.loads(Path(file).read_bytes()))
+    return Run(done.stderr, last, json.loads(Path(file).read_bytes()))
 
 
 def headline(text: str) -> Raw:
@@ -196,7 +197,7 @@ async def test_poison_is_set_aside_with_its_reason(settings: Settings, worker: W
     assert all("mal alone" in reason for reason in reasons["mal"])
     assert all("rae alone" in reason for reason in reasons["rae"])
     assert reasons["wes"] == {"there is no task 'news.weather'"}
-    assert all(reason in found.last for own in reasons.values() for reason in own)
+    assert all(reason in found.told for own in reasons.values() for reason in own)
     await assert_unmoved(settings, worker)
 
 

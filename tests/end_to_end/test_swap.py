@@ -135,6 +135,7 @@ async def test_a_promotion_and_the_way_back_under_load(settings: Settings, tmp_p
             assert metric(page, "bellwether_model_refused_total") == 0
 
 
+@pytest.mark.long
 async def test_a_damaged_champion_leaves_the_old_one_working(
     settings: Settings, tmp_path: Path
 ) -> None:
