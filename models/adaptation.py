@@ -19,7 +19,7 @@ from models.bundle import Bundle
 from models.calibration import softmax
 from models.candidate import write_heads, written
 from models.data import DataError, Example
-from models.distillation import Method, learnt_lessons, stages_of
+from models.distillation import Method, is_of_lessons, learnt_lessons, stages_of
 from models.encoder import Encoder, write_weights
 from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
@@ -27,7 +27,7 @@ from models.grouping import folds
 from models.head_lessons import HeadLessons, TaughtTask
 from models.heads import FloatArray, head_arrays, heads_of
 from models.network import Head
-from models.opinions import LESSONS, as_examples
+from models.opinions import as_examples
 from models.quantization import Range
 from models.rehearsal import RECENT
 from models.statistics import ClassStatistics, write_statistics
@@ -47,12 +47,12 @@ def adapted(teaching: Teaching, method: Method, out: Path) -> Relearnt:
     champion = teaching.champion
     encoder = trained_encoder(champion, teaching.encoder)
     examples = _examples(teaching)
-    if not any(example.source.startswith(LESSONS) for example in examples):
+    if not any(map(is_of_lessons, examples)):
         raise DataError("the lessons are too few: none is left to learn beside those that judge")
     before = _known_vectors(teaching)
     learnt, heads = learnt_lessons(teaching, method, encoder, examples, before)
     teaching.report("measuring the ranges of activations")
-    old = [e for e in examples if not e.source.startswith(LESSONS)] or examples
+    old = [e for e in examples if not is_of_lessons(e)] or examples
     ranges = measure_ranges(
         learnt,
         range_texts(old, RANGE_TEXTS, teaching.seed),

@@ -34,8 +34,9 @@ def written(
         folder = Path(temporary) / "bundle"
         folder.mkdir()
         write(folder)
-        described = _described(teaching, method, taught)
-        manifest = _sealed(folder, described, teaching, _changed(teaching, taught))
+        changed = _changed(teaching, taught)
+        described = _described(teaching, method, taught, changed)
+        manifest = _sealed(folder, described, teaching, changed)
         replace_folder(folder, out)
     teaching.report(f"candidate {manifest.version} is made")
     held_out = tuple(each for task in taught.values() for each in task.held_out)
@@ -55,7 +56,9 @@ def write_heads(folder: Path, champion: Bundle, taught: Mapping[str, TaughtTask]
     (folder / bundles.HEADS).chmod(0o644)  # safetensors gives it to its owner alone
 
 
-def _described(teaching: Teaching, method: str, taught: Mapping[str, TaughtTask]) -> Manifest:
+def _described(
+    teaching: Teaching, method: str, taught: Mapping[str, TaughtTask], changed: Sequence[str]
+) -> Manifest:
     """The candidate's manifest but for its measures and hashes."""
     parent = teaching.champion.manifest
     entries = {name: task.entry for name, task in taught.items()}
@@ -70,7 +73,6 @@ def _described(teaching: Teaching, method: str, taught: Mapping[str, TaughtTask]
             "recent": len(teaching.rehearsal.recent),
         },
     }
-    changed = _changed(teaching, taught)
     return parent.model_copy(
         update={
             "recipe": RECIPE,
@@ -95,20 +97,20 @@ def _counted(lessons: Sequence[Lesson]) -> dict[str, int]:
     }
 
 
-def _changed(teaching: Teaching, taught: Iterable[str]) -> set[str]:
+def _changed(teaching: Teaching, taught: Iterable[str]) -> list[str]:
     """The heads whose answers may be others now: with those taught all that read the same kind of
-    text, since they leave the network together."""
+    text, since they leave the network together. In the manifest's order, which is hashed."""
     tasks = teaching.champion.taxonomy.tasks
 
     def kind(name: str) -> Kind:
         return tasks[SENTIMENT if name == COMPANY_SENTIMENT else name].kind
 
     kinds = {kind(name) for name in taught}
-    return {name for name in teaching.champion.manifest.heads if kind(name) in kinds}
+    return [name for name in teaching.champion.manifest.heads if kind(name) in kinds]
 
 
 def _sealed(
-    folder: Path, manifest: Manifest, teaching: Teaching, changed: Iterable[str]
+    folder: Path, manifest: Manifest, teaching: Teaching, changed: Sequence[str]
 ) -> Manifest:
     """Asks the probes anew, measures the changed heads on old test texts, and seals the bundle."""
     (folder / bundles.PROBES).write_bytes(b"")

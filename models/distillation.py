@@ -110,8 +110,8 @@ class DistillingTrainer(MultiTaskTrainer):
         return (loss, {"logits": answers[-1].text}) if return_outputs else loss
 
 
-def is_of_lessons(texts: TextSet) -> bool:
-    """Whether a set is what `as_examples` made of lessons."""
+def is_of_lessons(texts: TextSet | Example) -> bool:
+    """Whether it is what `as_examples` made of lessons."""
     return texts.source.startswith(LESSONS)
 
 

@@ -61,9 +61,9 @@ class Teaching:
     def exit_loss(self) -> float:
         return float(self.champion.manifest.settings.get("exit_loss", Recipe().exit_loss))
 
-    @property
+    @cached_property
     def engine(self) -> OnnxEngine:
-        """The champion's graphs, opened anew."""
+        """The champion's graphs, opened once."""
         champion = self.champion
         window = champion.manifest.window_tokens
         return OnnxEngine(champion.graphs, champion.tokenizer, window, threads=self.threads)
