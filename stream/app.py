@@ -23,6 +23,9 @@ FETCH_BYTES_A_PARTITION = 1024 * 1024
 # and the broker so much time that all records are later for it; to ask so often costs too.
 FETCH_AT_ONCE, FETCH_GATHERED = (1, 1500), (64 * 1024, 20)
 SESSION_SECONDS = 10.0
+# After this time without a fetch aiokafka would leave the group and not come back: a worker that
+# stands by without partitions, or one that waits for Elasticsearch. The supervisor sees dead ones.
+NEVER_SECONDS = 10 * 365 * 24 * 3600.0
 
 
 def make_app(settings: Settings) -> faust.App:
@@ -40,6 +43,11 @@ def make_app(settings: Settings) -> faust.App:
         broker_heartbeat_interval=SESSION_SECONDS / 5,
         stream_buffer_maxsize=512,
         stream_wait_empty=False,
+        # Without tables there is nothing to stand by for. Faust's assignor, made for it, may leave
+        # a worker without partitions while others hold two of a topic; with 0 Kafka's round robin
+        # takes its place, which shares them evenly.
+        table_standby_replicas=0,
+        broker_max_poll_interval=NEVER_SECONDS,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES_A_PARTITION,
         producer_acks=-1,

@@ -58,6 +58,15 @@ async def test_a_process_that_dies_is_started_again(settings: Settings, tmp_path
         assert (code, seconds < 20) == (0, True)
 
 
+def test_a_third_worker_gets_a_share_of_four_partitions(settings: Settings, tmp_path: Path) -> None:
+    """Also when the two before it hold two each."""
+    with Worker(settings, tmp_path / "log", processes=2) as two:
+        Worker(settings, two.log, port=two.port + 1, popen=two.popen).wait_ready()
+        two.wait_ready()
+        with Worker(settings, tmp_path / "third.log") as third:
+            third.wait_ready()
+
+
 def test_processes_die_with_their_supervisor(settings: Settings, tmp_path: Path) -> None:
     with Worker(settings, tmp_path / "log", processes=2) as worker:
         worker.wait_ready()
