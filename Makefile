@@ -25,8 +25,8 @@ down: .venv/.base ## end them; their data stays in BELLWETHER_HOME
 demo: .venv/.base ## see it work, from Kafka to alerts; with ONCE=1 it ends by itself
 	@$(VENV)/python -m ops.demo $(if $(ONCE),--once)
 
-test: .venv/.all ## run the tests, on servers of their own
-	@$(VENV)/python -m pytest -q -m "not long" $(ARGS)
+test: .venv/.all ## run the tests, two files at a time, each on servers of their own
+	@$(VENV)/python -m pytest -q -m "not long" --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-long: .venv/.all ## run the tests that take many minutes
 	@$(VENV)/python -m pytest -q -m long $(ARGS)

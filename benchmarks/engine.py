@@ -28,7 +28,8 @@ from models.cache import CachingEngine
 from models.classification import classify_chunks, read_chunks
 from models.classifier import Classifier
 from models.encoder import packaged_encoder
-from models.engine import Engine, OnnxEngine, Request
+from models.engine import Engine, Request
+from models.onnx_engine import OnnxEngine
 from schemas.errors import BellwetherError
 from schemas.records import Kind
 from schemas.taxonomy import load_taxonomy

@@ -21,12 +21,12 @@ from models.candidate import write_heads, written
 from models.data import DataError, Example
 from models.distillation import Method, is_of_lessons, learnt_lessons, stages_of
 from models.encoder import Encoder, write_weights
-from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
 from models.grouping import folds
 from models.head_lessons import HeadLessons, TaughtTask
 from models.heads import FloatArray, head_arrays, heads_of
 from models.network import Head
+from models.onnx_engine import OnnxEngine
 from models.opinions import as_examples
 from models.quantization import Range
 from models.rehearsal import RECENT

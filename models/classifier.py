@@ -12,8 +12,9 @@ from models.cache import CachingEngine
 from models.calibration import FloatArray, softmax
 from models.data import company_span
 from models.encoder import DEFAULT_SHA256
-from models.engine import Engine, OnnxEngine, Request
+from models.engine import Engine, Request
 from models.language import LanguageWatch
+from models.onnx_engine import OnnxEngine
 from models.probes import check_probes
 from models.tokenizer import Span
 from schemas.errors import BundleError

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.encoder import Encoder
-from models.engine import COMPANY_TEXTS, COMPANY_WEIGHTS, IDS, open_session
 from models.network import Head, NetworkBuilder
+from models.onnx_engine import COMPANY_TEXTS, COMPANY_WEIGHTS, IDS, open_session
 from models.quantization import Range
 from models.recipe import Stage
 from models.tokenizer import WindowTokenizer

@@ -11,8 +11,8 @@ from models.added_heads import AddedHead, HeadFitting
 from models.addition import Addition, Report
 from models.bundle import SHIPPED_BUNDLE, Bundle, Manifest
 from models.data import DataError, Example, Split, of_task
-from models.engine import OnnxEngine
 from models.labelled import read_examples
+from models.onnx_engine import OnnxEngine
 from models.vectors import read_vectors
 from schemas.errors import ConfigurationError
 from schemas.records import Kind

@@ -27,7 +27,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from models.encoder import Encoder, FloatArray
-from models.engine import (
+from models.onnx_engine import (
     COMPANY_POOLED,
     COMPANY_TEXTS,
     COMPANY_WEIGHTS,

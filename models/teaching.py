@@ -11,10 +11,10 @@ from models.bundle import Bundle, Manifest
 from models.concept import of_concept
 from models.data import Example
 from models.duplicates import normalized
-from models.engine import OnnxEngine
 from models.head_lessons import Beside, HeldOut
 from models.heads import FloatArray
 from models.ngrams import NgramReader
+from models.onnx_engine import OnnxEngine
 from models.opinions import Lesson, as_examples
 from models.recipe import Recipe
 from models.rehearsal import RECENT, Rehearsal

@@ -31,11 +31,11 @@ from models.classifier import Classifier
 from models.data import DataError, Example, Split, fingerprint, load_examples, of_task
 from models.drift import Reference
 from models.encoder import load_encoder, write_weights
-from models.engine import OnnxEngine
 from models.export import measure_ranges, stage_graphs
 from models.heads import FloatArray, HeadData, cooled, fit_head, head_logits
 from models.network import Head
 from models.ngrams import NgramTable, fit_ngrams, fit_share, write_ngrams
+from models.onnx_engine import OnnxEngine
 from models.probes import write_probes
 from models.quantization import Range
 from models.recipe import Recipe, load_recipe, stages

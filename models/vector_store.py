@@ -15,7 +15,8 @@ import numpy as np
 
 from models.bundle import Bundle
 from models.data import Example
-from models.engine import FloatArray, OnnxEngine
+from models.engine import FloatArray
+from models.onnx_engine import OnnxEngine
 from models.vectors import Vectors, read_vectors
 
 # Of one encoder; older ones are forgotten all at once beyond that. 4.6 kB a text in three stages.

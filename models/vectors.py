@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.data import Example
-from models.engine import COMPANY_POOLED, POOLED, FloatArray, OnnxEngine, Request
+from models.engine import FloatArray, Request
+from models.onnx_engine import COMPANY_POOLED, POOLED, OnnxEngine
 from models.tokenizer import Span
 
 CHUNK_TEXTS = 2048

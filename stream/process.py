@@ -27,7 +27,7 @@ def set_up_logging(settings: Settings) -> None:
     """To standard error, without what may hold customers' texts."""
     logging.basicConfig(
         level=settings.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
         stream=sys.stderr,
     )
     # Below this level its log holds request bodies, and those hold customers' texts.

@@ -275,7 +275,7 @@ def _serve(
         champions,
     )
     faust.Worker(
-        app, runtime, loglevel=settings.log_level, redirect_stdouts=False
+        app, runtime, override_logging=False, redirect_stdouts=False
     ).execute_from_commandline()
 
 

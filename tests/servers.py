@@ -76,8 +76,9 @@ def running(guard: Guard, *servers: Server) -> Iterator[None]:
 
 
 def install() -> None:
-    """Install what the servers need; raises ServerError, which fails the tests."""
-    system.require("java", "mvn", "redis-server", "setpriv")
+    """Install what the servers need, one process of tests for all; raises ServerError."""
+    with distributions.lock("tests"):
+        system.require("java", "mvn", "redis-server", "setpriv")
     distributions.installed()
 
 

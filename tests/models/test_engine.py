@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.classifier import Classifier
-from models.engine import plan_micro_batches
+from models.micro_batches import plan_micro_batches
 from schemas.records import Kind
 from tests.models.texts import varied_texts
 

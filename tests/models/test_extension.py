@@ -18,10 +18,11 @@ from models.calibration import NEVER, softmax
 from models.classifier import Classifier
 from models.columns import ColumnData, fit_columns
 from models.data import DataError
-from models.engine import EngineOutput, OnnxEngine, Request
+from models.engine import EngineOutput, Request
 from models.evaluation import evaluate
 from models.extension import add_labels, add_task
 from models.network import Head
+from models.onnx_engine import OnnxEngine
 from models.statistics import read_statistics
 from models.training import train
 from schemas.errors import BellwetherError, BundleError, ConfigurationError

@@ -13,11 +13,11 @@ from safetensors.numpy import load_file
 from models.bundle import HEADS, SHIPPED_BUNDLE, Bundle
 from models.classifier import Classifier
 from models.data import Example, Split
-from models.engine import OnnxEngine
 from models.gate import Evidence, judge
 from models.gate_report import GateReport
 from models.head_lessons import HeldOut
 from models.network import Head, with_heads
+from models.onnx_engine import OnnxEngine
 from models.opinions import Lesson
 from models.paired import paired_difference, sign_test
 from models.rehearsal import RecentText, Rehearsal

@@ -12,10 +12,11 @@ from models import distillation
 from models.bundle import HEADS, SHIPPED_BUNDLE, WEIGHTS, Bundle
 from models.classifier import Classifier
 from models.data import DataError
-from models.engine import OnnxEngine, Request
+from models.engine import Request
 from models.grouping import FEW_GROUPS
 from models.incremental import Method, relearn
 from models.network import Head, with_columns, with_heads
+from models.onnx_engine import OnnxEngine
 from models.opinions import Lesson
 from models.probes import PROBE_TEXTS
 from models.rehearsal import RecentText, Rehearsal, rehearsal_of_sets

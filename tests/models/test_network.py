@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from models.encoder import DEFAULT_SHA256, Encoder, load_encoder
-from models.engine import COMPANY_POOLED, POOLED, OnnxEngine, Request
+from models.engine import Request
 from models.export import measure_ranges, stage_graphs
 from models.network import Head
+from models.onnx_engine import COMPANY_POOLED, POOLED, OnnxEngine
 from models.recipe import Stage
 from schemas.errors import BundleError
 from schemas.taxonomy import COMPANY_SENTIMENT

@@ -9,9 +9,10 @@ import torch
 
 from models.bundle import Bundle
 from models.calibration import softmax
-from models.engine import EngineOutput, OnnxEngine, Request
+from models.engine import EngineOutput, Request
 from models.export import stage_graphs
 from models.network import Head
+from models.onnx_engine import OnnxEngine
 from models.probes import CLEAR_MARGIN
 from models.recipe import Stage
 from models.torch_engine import TorchEngine
