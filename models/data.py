@@ -55,6 +55,8 @@ class Split(StrEnum):
     TEST = "test"
 
 
+# The least characters of a company's name that is found within a longer word.
+_SHORTEST_PART = 2
 # Upper ends on a scale of 100.
 _SHARES = ((80, Split.TRAIN), (85, Split.DEVELOPMENT), (90, Split.CALIBRATION), (100, Split.TEST))
 
@@ -234,13 +236,17 @@ def _read(folder: Path, name: str) -> Iterator[dict[str, str]]:
 
 
 def company_span(text: str, company: str) -> tuple[int, int] | None:
-    """Where a name first stands in a text, in any case; as a word of its own if it can."""
-    if not company:
+    """Where a name first stands in a text, in any case; as a word of its own if it can.
+
+    Within a longer word only a name of at least `_SHORTEST_PART` characters is found: a single
+    letter stands in every text.
+    """
+    if not re.search(r"\w", company):
         return None
     name = re.escape(company)
-    found = re.search(rf"(?<!\w){name}(?!\w)", text, re.IGNORECASE) or re.search(
-        name, text, re.IGNORECASE
-    )
+    found = re.search(rf"(?<!\w){name}(?!\w)", text, re.IGNORECASE)
+    if not found and len(company) >= _SHORTEST_PART:
+        found = re.search(name, text, re.IGNORECASE)
     return found.span() if found else None
 
 

@@ -96,6 +96,9 @@ def test_a_name_is_found_as_a_word_of_its_own_first() -> None:
     assert company_span("Antwerp", "Ant") == (0, 3)
     assert company_span("Bee up", "Ant") is None
     assert company_span("Bee up", "") is None
+    assert company_span("Bee up", " ") is None
+    assert company_span("Bee up", "e") is None
+    assert company_span("$F up, Ford too", "f") == (1, 2)
 
 
 def test_a_bank_s_question_that_means_the_same_has_the_same_intent(folder: Path) -> None:
