@@ -103,15 +103,26 @@ def promote(named: _Named) -> None:
     """Make a version the champion, which workers serve.
 
     What was champion is `previous` then. The first promotion registers the shipped model too, so
-    that there is a way back.
+    that there is a way back. What workers with these settings would refuse (damaged files, other
+    answers on this processor, labels that the rules name and it has not) is not promoted.
 
     \b
     Examples:
       $ bellwether models promote candidate
       $ bellwether models promote 6d67
     """
-    registry = _registry()
+    from schemas.errors import BellwetherError, BundleError
+    from stream.champion import open_registry
+    from stream.classifiers import load_model
+
+    settings = operator_settings()
+    registry = open_registry(settings)
     version = registry.find(named)
+    folder = registry.fetch(version, settings.fetched_models)
+    try:
+        load_model(folder, settings)
+    except BellwetherError as error:
+        raise BundleError(f"Workers would refuse {version.name}: {error}") from None
     registry.promote(version)
     print(f"{version.name} is the champion; {_TAKEN}")
 

@@ -20,6 +20,14 @@ from stream.model_display import print_report, print_versions, tree
 from tests.models.small_bundle import another_bundle
 
 SHIPPED = Bundle.open(SHIPPED_BUNDLE).version
+UNKNOWN_LABEL = """
+- name: moon
+  severity: warning
+  kind: news
+  when: {topic: moon}
+  key: event_id
+  reason: "{headline}"
+"""
 Models = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -54,6 +62,11 @@ def test_a_version_from_its_registration_to_its_rollback(models: Models, tmp_pat
     registered = models("register", bundle)
     assert (registered.returncode, registered.stderr) == (0, "")
     assert registered.stdout.startswith(f"registered {other}; ")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(UNKNOWN_LABEL)
+    refused = models("promote", other[:4], BELLWETHER_RULES=str(rules))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"bellwether: Workers would refuse {other}: {rules}:")
     promoted = models("promote", other[:4])
     assert promoted.stdout.startswith(f"{other} is the champion; workers take it within 10 seconds")
     rows = {row["version"]: row for row in json.loads(models("list", "--json").stdout)}
