@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.errors import BellwetherError, ConfigurationError
+from schemas.errors import BellwetherError, ConfigurationError, in_words
 from stream import (
     cli_alerts,
     cli_dead_letters,
@@ -28,7 +28,6 @@ from stream.cli_base import (
     explained,
     fail,
     flush,
-    in_words,
     operator_settings,
     run,
 )

@@ -18,11 +18,10 @@ from redis.asyncio import Redis
 
 from schemas.alerts import Alert
 from schemas.dead_letters import DeadLetter
-from schemas.errors import Reason
+from schemas.errors import Reason, in_words
 from stream import cli
 from stream.alert_store import AlertStore
 from stream.brokers import send
-from stream.cli_base import in_words
 from stream.settings import Settings, load_settings
 from tests.servers import Servers
 from tests.stream.alert_events import event, judge, match
