@@ -87,7 +87,7 @@ def print_version(version: Version, manifest: Manifest, report: Any) -> None:
         "aliases": " ".join(version.aliases) or "–",
         "registered": f"{version.registered_at:%Y-%m-%d %H:%M} UTC",
         "parent": version.parent or "–",
-        "decision": version.decision or "–",
+        "decision": version.decision or _decision(version),
         "recipe": f"{manifest.recipe}, seed {manifest.seed}",
         "encoder": manifest.encoder.name,
         "languages": " ".join(manifest.languages),
@@ -162,8 +162,17 @@ def _print_figures(console: Console, manifest: Manifest) -> None:
     measures = list(dict.fromkeys(measure for _, _, own in rows for measure in own))
     table = _table("task", "set", *measures)
     for task, name, own in rows:
-        table.add_row(task, name, *(_number(own.get(measure)) for measure in measures))
+        table.add_row(task, name, *(_figure(own.get(measure)) for measure in measures))
+    for column in table.columns[2:]:
+        column.justify = "right"
     console.print(table)
+
+
+def _figure(measured: float | None) -> str:
+    """A share to three places, a number of texts in whole."""
+    if measured is None:
+        return ""
+    return f"{measured:.3f}" if measured <= 1 else f"{measured:,.0f}"
 
 
 def tree(name: str, value: Any) -> Tree:
