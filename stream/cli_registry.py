@@ -38,8 +38,8 @@ def list_versions(as_json: Json = False) -> None:
     """Show the registered versions, the newest first.
 
     `champion` is what workers serve, `candidate` what the trainer proposes, `previous` the champion
-    before. The figures are the bundle's own accuracies on held-out texts, for each task the mean over
-    its sets; `bellwether models show` has each.
+    before. The figures are the bundle's own accuracies on held-out texts, for each task the mean
+    over its sets; `bellwether models show` has each.
 
     \b
     Examples:
