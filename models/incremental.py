@@ -95,6 +95,7 @@ def _taught(
     arrays: Mapping[str, FloatArray],
 ) -> TaughtTask:
     champion = teaching.champion
+    teaching.report(f"{name}: heads are fitted to {len(lessons)} lessons beside the old texts")
     taught = HeadLessons(
         heads_of(champion, name, arrays),
         champion.manifest.heads[name],
