@@ -305,6 +305,28 @@ async def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     assert "BELLWETHER_MODEL" in finding.advice
 
 
+async def test_a_misspelt_setting_is_told_with_the_one_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BELLWETHER_KAFAK", "x")
+    monkeypatch.setenv("BELLWETHER_COLOUR_OF_HAIR", "x")
+    monkeypatch.setenv("bellwether_log_level", "INFO")  # a setting, in small letters
+    settings = load_settings(model=tmp_path, kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0")
+    findings = [one for one in await examine(settings) if one.part == "settings"]
+    assert [(one.level.mark, one.what, one.advice) for one in findings] == [
+        (
+            "!",
+            "BELLWETHER_COLOUR_OF_HAIR is no setting, and nobody reads it",
+            "unset it: `README.md` lists the settings",
+        ),
+        (
+            "!",
+            "BELLWETHER_KAFAK is no setting, and nobody reads it",
+            "say BELLWETHER_KAFKA, or unset it",
+        ),
+    ]
+
+
 def test_a_warning_is_no_failure() -> None:
     report = Report("x")
     report.fine("a")
