@@ -45,8 +45,8 @@ def label(
 
     From some hundred recent texts that you did not label, those come first of which the model is
     least sure and that are unlike the ones before. Type the number of a label, or a part of its
-    name and then the number; s skips, u takes the last label back, q ends. Enter alone answers
-    nothing. Each label is sent at once.
+    name and then the number; ? lists all labels, s skips, u takes the last label back, q ends.
+    Enter alone answers nothing. Each label is sent at once.
 
     A share of the texts is drawn by chance: audits, which tell how often the model is right. Its
     answer is not shown there, so that it does not lead you.
