@@ -49,7 +49,8 @@ def label(
     Enter alone answers nothing. Each label is sent at once.
 
     A share of the texts is drawn by chance: audits, which tell how often the model is right. Its
-    answer is not shown there, so that it does not lead you.
+    answer is not shown there, so that it does not lead you. Texts in a language that the model does
+    not know are asked as audits only.
 
     --from sends labels in JSON lines with event_id, stream, task and label (null takes one back),
     and perhaps entity, text, annotator, given_at, selection. Lines that are wrong are named, and

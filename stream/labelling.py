@@ -5,7 +5,7 @@ between its two likeliest labels is small), and that are unlike what was asked b
 evenly at random before anything is chosen, is kept for audits: how often the model is right among
 them is how often it is right in the stream. An annotator who saw the model's answer would tend to
 confirm it, so for an audit nothing is shown that depends on it, not even afterwards: an audit may
-be taken back and answered again.
+be taken back and answered again. Texts in a language that the model does not know are audits only.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,15 @@ MOST_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text that may be asked, with the model's answer to the session's task."""
+    """A text that may be asked, with the model's answer to the session's task.
+
+    foreign: it is in a language that the model does not know, which makes it unsure of anything.
+    """
 
     event_id: str
     text: str
     prediction: Prediction
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ class TextChoice:
     def __init__(self, candidates: Sequence[Candidate], audit_share: float, random: Random) -> None:
         shuffled = random.sample(candidates, len(candidates))
         kept = ceil(len(shuffled) * audit_share)
-        self._audits, self._active = shuffled[:kept], shuffled[kept:]
+        self._audits = shuffled[:kept]
+        # Answers to foreign texts are doubted, all of them: these would come before any other.
+        self._active = [c for c in shuffled[kept:] if not c.foreign]
         self._share = audit_share
         self._random = random
         keys = cluster_keys([c.text for c in shuffled]) if shuffled else []

@@ -21,10 +21,11 @@ from schemas.documents import Write, index_name
 from schemas.errors import BellwetherError
 from schemas.records import FeedbackRecord
 from schemas.taxonomy import load_taxonomy
+from stream.classifiers import load_classifier
 from stream.clients import make_elasticsearch
 from stream.elastic import ElasticSink
 from stream.indices import install_templates
-from stream.label_pool import recent_texts
+from stream.label_pool import Pooled, classified, recent_texts
 from stream.label_sender import label_sender
 from stream.settings import Settings, load_settings
 from tests.end_to_end.harness import environment
@@ -257,6 +258,13 @@ async def test_where_there_is_nothing_to_label(settings: Settings) -> None:
         assert typing.ended() == 0
         assert "There is nothing to label" in typing.shown
         assert "news.sentiment by ana" in " ".join(typing.shown.split())
+
+
+def test_a_foreign_text_is_known_as_such(tmp_path: Path) -> None:
+    pool = [Pooled("n1", HEADLINES["n1"], None), Pooled("n2", HEADLINES["n2"], "de")]
+    classifier = load_classifier(load_settings(home=tmp_path))
+    candidates = classified(classifier, pool, TAXONOMY.tasks["news.topic"])
+    assert [(one.event_id, one.foreign) for one in candidates] == [("n1", False), ("n2", True)]
 
 
 async def test_without_the_topic(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """Which texts are asked, in which order, and what a typed line means."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -73,6 +74,16 @@ def test_nearly_the_same_text_is_asked_once() -> None:
         candidate("c", "Fees abroad", 0.9),
     ]
     assert names(order(texts)) == ["a", "c"]
+
+
+def test_foreign_texts_are_asked_as_audits_only() -> None:
+    foreign = [replace(one, foreign=True) for one in unlike(20)[10:]]
+    texts = [*unlike(10), *foreign]
+    assert {int(name) for name in names(order(texts))} == set(range(10))
+    audits = [c for c in order(texts, audit_share=0.5) if c.candidate.foreign]
+    assert audits
+    assert {c.selection for c in audits} == {AUDIT}
+    assert len(order(texts, audit_share=1)) == 20
 
 
 def test_without_texts_there_is_nothing_to_ask() -> None:
