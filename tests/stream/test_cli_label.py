@@ -313,6 +313,7 @@ async def test_a_file_is_sent_and_what_is_wrong_is_named(
         "entity": "Acme",
         "text": "Acme falls",
     }
+    messages = {"stream": "customer-messages", "task": "message.intent"}
     lines = [
         line(),
         line(event_id="e2", label=None),
@@ -324,16 +325,20 @@ async def test_a_file_is_sent_and_what_is_wrong_is_named(
         line(event_id=""),
         b'{"event_id": "e5"',
         b"[1]",
+        line(**messages, label="lost_or_stole_card"),
     ]
     file.write_bytes(b"\n".join(lines))
 
     done = label(settings, "--from", str(file), "--annotator", "desk")
 
     assert done.returncode == 1
-    assert "4 labels confirmed, 6 lines refused" in done.stdout
+    assert "4 labels confirmed, 7 lines refused" in done.stdout
     assert "line 5: label: none of news.topic, expected one of" in done.stdout
     assert "line 9: not JSON" in done.stdout
-    assert "6 lines are no labels" in done.stderr
+    assert "7 lines are no labels" in done.stderr
+    (intent,) = [each for each in done.stdout.splitlines() if each.startswith("line 11: ")]
+    assert "of its 78 labels, of which the nearest are lost_or_stolen_card, " in intent
+    assert "`bellwether label --task message.intent` lists all when you type ?" in intent
     given = {each.event_id: each for each in await sent(settings)}
     assert {name: (e.label, e.annotator, e.selection) for name, e in given.items()} == {
         "e1": ("macro", "desk", None),
