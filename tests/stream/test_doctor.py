@@ -2,7 +2,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -164,6 +164,36 @@ async def test_the_group_and_its_lag(settings: Settings) -> None:
         found = said(await kafka(settings), "1 worker process, 7 records behind")
         assert found.level is Level.FINE
     assert said(await kafka(settings), "7 records waiting").level is Level.WARNING
+
+
+@asynccontextmanager
+async def members(settings: Settings, number: int, topic: str) -> AsyncIterator[None]:
+    """So many consumers in the workers' group."""
+    async with AsyncExitStack() as stack:
+        for _ in range(number):
+            await stack.enter_async_context(
+                AIOKafkaConsumer(
+                    settings.topic(topic),
+                    bootstrap_servers=settings.kafka,
+                    group_id=settings.group,
+                    enable_auto_commit=False,
+                )
+            )
+        yield
+
+
+async def test_workers_without_a_partition(servers: Servers, namespace: str) -> None:
+    settings = load_settings(**servers.settings, namespace=namespace, kafka_partitions=1)
+    async with admin_of(settings) as admin:
+        await admin.create_topics([NewTopic(settings.topic("feedback"), 1, 1)])
+    async with members(settings, 1, "feedback"):
+        group = said(await kafka(settings), "worker process")
+        assert (group.level, group.what) == (Level.FINE, "1 worker process, 0 records behind")
+    await initialise(settings)
+    async with members(settings, 3, "financial-news"):
+        group = said(await kafka(settings), "worker process")
+    assert group.level is Level.WARNING
+    assert group.what == "3 worker processes for 2 partitions, 0 records behind: some have none"
 
 
 # Redis
