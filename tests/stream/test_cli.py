@@ -234,6 +234,8 @@ def test_servers_that_are_away_are_1_in_one_line(
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("bellwether: ")
     assert "127.0.0.1:1" in said.err
+    assert ". Is it up (`make up`), and " in said.err
+    assert ".. " not in said.err
     assert said.err.count("\n") == 1
 
 
