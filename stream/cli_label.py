@@ -143,11 +143,13 @@ def _send_file(
 ) -> None:
     from stream.display import replay_progress
     from stream.label_sender import send_file
+    from stream.wording import counted
 
     with replay_progress() as report:
         outcome = run(send_file(settings, file, taxonomy, defaults, report))
-    print(f"{outcome.tally.confirmed:,} labels confirmed, {outcome.refused:,} lines refused")
+    sent, refused = counted(outcome.tally.confirmed, "label"), counted(outcome.refused, "line")
+    print(f"{sent} confirmed, {refused} refused")
     for reason in outcome.reasons:
         print(reason)
     if outcome.refused:
-        raise BellwetherError(f"{outcome.refused:,} lines are no labels and were not sent")
+        raise BellwetherError(f"no labels, and not sent: {refused}")

@@ -13,9 +13,10 @@ from schemas.errors import BellwetherError
 from schemas.sources import load_sources
 from stream.brokers import broker_admin, topic_configs
 from stream.clients import kafka_options
-from stream.findings import Report, counted
+from stream.findings import Report
 from stream.settings import Settings
 from stream.topics import FEEDBACK, TopicPlan, plans
+from stream.wording import counted
 
 PRODUCE = 0
 # Kafka does not tell its version, but each release raised the version of its produce request.

@@ -335,7 +335,7 @@ async def test_a_file_is_sent_and_what_is_wrong_is_named(
     assert "4 labels confirmed, 7 lines refused" in done.stdout
     assert "line 5: label: none of news.topic, expected one of" in done.stdout
     assert "line 9: not JSON" in done.stdout
-    assert "7 lines are no labels" in done.stderr
+    assert "no labels, and not sent: 7 lines" in done.stderr
     (intent,) = [each for each in done.stdout.splitlines() if each.startswith("line 11: ")]
     assert "of its 78 labels, of which the nearest are lost_or_stolen_card, " in intent
     assert "`bellwether label --task message.intent` lists all when you type ?" in intent

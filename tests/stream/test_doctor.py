@@ -16,7 +16,7 @@ from ops.servers import Redis as RedisServer
 from ops.servers.guard import Guard
 from stream.doctor import examine, is_well
 from stream.elasticsearch_checks import check_elasticsearch
-from stream.findings import Finding, Level, Report, counted
+from stream.findings import Finding, Level, Report
 from stream.kafka_checks import check_kafka
 from stream.redis_checks import check_redis
 from stream.settings import Settings, load_settings
@@ -370,9 +370,3 @@ def test_a_warning_is_no_failure() -> None:
         "what": "b",
         "advice": "c",
     }
-
-
-def test_nouns_agree_with_their_numbers() -> None:
-    assert counted(1, "process") == "1 process"
-    assert counted(1200, "process") == "1,200 processes"
-    assert counted(0, "record") == "0 records"
