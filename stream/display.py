@@ -129,11 +129,11 @@ def print_alerts(alerts: Sequence[Alert]) -> None:
 
 
 def alert_line(alert: Alert) -> Text:
-    """One alert as it comes: when, how bad, why."""
+    """One alert as it comes: when (in UTC), how bad, why."""
     style = _SEVERITY_STYLES[alert.severity] if alert.status is Status.FIRING else "green"
     word = alert.severity if alert.status is Status.FIRING else alert.status
     return Text.assemble(
-        (f"{alert.raised_at:%Y-%m-%d %H:%M:%S} ", "dim"),
+        (f"{alert.raised_at:%Y-%m-%d %H:%M:%SZ} ", "dim"),
         (f"{word:<8} ", style),
         harmless(f"{alert.reason} ({alert.rule}, {alert.key})"),
     )

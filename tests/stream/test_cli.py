@@ -3,6 +3,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -392,6 +393,7 @@ def test_alerts_watch(settings: Settings) -> None:
         assert watching.stdout is not None
         line = watching.stdout.readline()
         assert "because of [bold]a\\x1b (rule, key a)" in line
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line)
         watching.send_signal(signal.SIGTERM)
 
 
