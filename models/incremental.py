@@ -30,6 +30,9 @@ Method = Literal["auto", "heads", "lora", "full"]
 
 # Heads that answer fewer of the lessons kept out rightly have not learnt the concept.
 LEARNT = 0.8
+# Of fewer lessons of a task too few are kept out to tell: one stray label would make the encoder
+# learn for the sake of a task that nobody teaches.
+LEAST_TELLING = 5
 
 
 def relearn(
@@ -49,7 +52,8 @@ def relearn(
     """Puts a candidate at `out`; what stood there is replaced once the candidate is whole.
 
     method: `heads`, `lora` or `full`; `auto` begins with heads, and lets the encoder learn through
-        low-rank matrices where heads answer under `LEARNT` of the lessons kept out.
+        low-rank matrices where heads answer under `LEARNT` of the lessons kept out of a task that
+        has at least `LEAST_TELLING`.
     protected: False leaves old texts out of the learning, to show what they are good for.
     store: a folder that keeps vectors for the next run.
     encoder: the folder of the encoder that the champion stands on, for its word vectors; None means
@@ -64,7 +68,7 @@ def relearn(
     )
     if method in ("auto", "heads"):
         taught = teach_heads(teaching)
-        if method == "heads" or all(task.accuracy >= LEARNT for task in taught.values()):
+        if method == "heads" or all(_is_learnt(task) for task in taught.values()):
             write = partial(_write_files, champion=champion, taught=taught)
             return written(teaching, "heads", taught, write, out)
         report("the heads alone do not learn it: the encoder learns too")
@@ -109,6 +113,10 @@ def _taught(
         f"kept out {taught.accuracy:.0%} are answered rightly"
     )
     return taught
+
+
+def _is_learnt(task: TaughtTask) -> bool:
+    return task.accuracy >= LEARNT or len(task.held_out) < LEAST_TELLING
 
 
 def _check(champion: Bundle, lessons: Sequence[Lesson], out: Path) -> None:

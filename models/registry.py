@@ -72,12 +72,29 @@ class Registry:
 
     @property
     def may_exist(self) -> bool:
-        """False where the store is a file that is not there, so that nothing was registered."""
-        return not self.uri.startswith(_SQLITE) or self.file is not None
+        """False where the store is a file that is not there, and nothing was ever registered."""
+        return not self.uri.startswith(_SQLITE) or self.file is not None or self._is_lost
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the store's file is gone, while files of its versions are there."""
+        is_file = self.uri.startswith(_SQLITE)
+        return is_file and self.file is None and self._store.is_dir() and any(self._store.iterdir())
+
+    def check(self) -> None:
+        """Raises ConfigurationError where the store's file is lost: to make another would turn the
+        champion into the shipped model without a word."""
+        if self._is_lost:
+            raise ConfigurationError(
+                f"The registry's file {self.uri.removeprefix(_SQLITE)} is gone or empty, but files "
+                f"of its versions are in {self._store}. Restore it from a backup; to begin anew, "
+                "remove that folder too; to serve a bundle meanwhile, name it in BELLWETHER_MODEL."
+            )
 
     @property
     def file(self) -> tuple[int, int] | None:
-        """Which file the store is, by device and inode; None for a server, or where none is there.
+        """Which file the store is, by device and inode; None for a server, or where there is none
+        with anything in it.
 
         MLflow keeps the file open that it has opened, for as long as the process lasts.
         """
@@ -87,7 +104,7 @@ class Registry:
             found = Path(self.uri.removeprefix(_SQLITE)).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return found.st_dev, found.st_ino
+        return (found.st_dev, found.st_ino) if found.st_size else None
 
     def versions(self) -> list[Version]:
         """The newest first. A bundle that two processes registered at once is one version."""
@@ -228,6 +245,7 @@ class Registry:
 
     @cached_property
     def _client(self) -> "MlflowClient":
+        self.check()
         return connect(self.uri)
 
     @cached_property

@@ -45,3 +45,10 @@ class RecordRejected(BellwetherError):
 
 class ServerUnavailable(BellwetherError):
     """Kafka, Redis or Elasticsearch does not answer, or does not let us in."""
+
+
+def in_words(error: OSError) -> BellwetherError:
+    """What the system refused, and which file, where it names one; of a copy the one being made."""
+    said = error.strerror or str(error) or type(error).__name__
+    file = error.filename2 or error.filename
+    return BellwetherError(f"{said}: {file}" if file else said)

@@ -13,6 +13,7 @@ import faust
 from faust.types import TP, EventT, StreamT
 
 from schemas.sources import Source
+from stream.assignor import EvenAssignor
 from stream.clients import kafka_ssl_context, secret, uses_sasl
 from stream.events import Incoming
 from stream.settings import Settings
@@ -43,10 +44,7 @@ def make_app(settings: Settings) -> faust.App:
         broker_heartbeat_interval=SESSION_SECONDS / 5,
         stream_buffer_maxsize=512,
         stream_wait_empty=False,
-        # Without tables there is nothing to stand by for. Faust's assignor, made for it, may leave
-        # a worker without partitions while others hold two of a topic; with 0 Kafka's round robin
-        # takes its place, which shares them evenly.
-        table_standby_replicas=0,
+        PartitionAssignor=EvenAssignor,
         broker_max_poll_interval=NEVER_SECONDS,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES_A_PARTITION,

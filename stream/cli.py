@@ -4,11 +4,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 ended by Ctrl-
 are imported inside the commands, so that help comes at once.
 """
 
+import sys
 from typing import Annotated
 
 import typer
 
-from schemas.errors import BellwetherError, ConfigurationError
+from schemas.errors import BellwetherError, ConfigurationError, in_words
 from stream import (
     cli_alerts,
     cli_dead_letters,
@@ -28,7 +29,6 @@ from stream.cli_base import (
     explained,
     fail,
     flush,
-    in_words,
     operator_settings,
     run,
 )
@@ -94,7 +94,7 @@ def bellwether(
 @explained
 def worker(
     processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Worker processes on this machine.")
+        int, typer.Option("--processes", min=1, max=256, help="Worker processes on this machine.")
     ] = 1,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM.
@@ -212,6 +212,12 @@ def replay(
     print(tally)
     if tally.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if tally.too_old:
+        print(
+            f"{tally.too_old:,} of the events are older than BELLWETHER_ALERT_MAX_AGE_SECONDS and "
+            "raise no alerts; --shift-to-now moves the newest to now",
+            file=sys.stderr,
+        )
     if tally.refused:
         lines = ", ".join(map(str, tally.too_long))
         more = " and more" if tally.refused > len(tally.too_long) else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from schemas.errors import BellwetherError
+from schemas.errors import BellwetherError, in_words
 from stream.when import parse_span, parse_when
 
 if TYPE_CHECKING:
@@ -42,12 +42,6 @@ def fail(error: BellwetherError, code: int) -> NoReturn:
     """Say in one line what went wrong, and exit."""
     print(f"bellwether: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(code)
-
-
-def in_words(error: OSError) -> BellwetherError:
-    """What the system refused, and which file, where it names one."""
-    said = error.strerror or str(error) or type(error).__name__
-    return BellwetherError(f"{said}: {error.filename}" if error.filename else said)
 
 
 @contextmanager

@@ -41,11 +41,12 @@ def trainer(
         from stream.process import step_back
 
         step_back(settings.trainer_threads)
+        from stream.display import harmless
         from stream.trainer import Trainer
 
-        found = Trainer(settings, method, _say)
+        found = Trainer(settings, method, lambda line: _say(harmless(line)))
         if once:
-            print(found.run(), flush=True)
+            print(harmless(str(found.run())), flush=True)
         else:
             found.watch()
 

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 ROUND_SECONDS = 0.05
+# An event is looked for so often before the feedback's own text takes its place.
+LOOKS_BESIDE_TEXT = 4
 # Documents with their texts are in memory for one batch; raw feedback for what is under way.
 BATCH_RECORDS = 64
 MAX_RECORDS, MAX_BYTES = 1_000, 16 * 1024 * 1024
@@ -80,6 +82,7 @@ class FeedbackDesk:
         self._rejected: asyncio.Queue[tuple[Incoming, Ticket, RecordRejected]] = asyncio.Queue()
         self._aside: list[Opinion] = []
         self._most_looks = 1 + math.ceil(settings.feedback_wait_seconds / LOOK_SECONDS)
+        self._looks_beside_text = min(LOOKS_BESIDE_TEXT, self._most_looks)
         self._look_at = 0.0
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -207,7 +210,7 @@ class FeedbackDesk:
         waiting = {opinion.key for opinion in self._aside}
         for opinion in opinions:
             opinion.looks += 1
-            found = opinion.event in places or not opinion.needs_event
+            found = opinion.event in places or self._can_do_without(opinion)
             if opinion.key not in waiting and found:
                 ready.append(opinion)
             elif opinion.key in waiting or opinion.looks < self._most_looks:
@@ -218,6 +221,13 @@ class FeedbackDesk:
         if self._draining:
             self._drop_aside()
         return ready
+
+    def _can_do_without(self, opinion: Opinion) -> bool:
+        """A text of its own will do, but not at once: the event may be on its way, and its document
+        is to be marked."""
+        if opinion.feedback.label is None:
+            return True
+        return not opinion.needs_event and opinion.looks >= self._looks_beside_text
 
     async def _label(self, opinions: Sequence[Opinion], places: Places) -> None:
         """Store labels of a bounded number: first in the topic, then on the documents."""

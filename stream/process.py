@@ -14,6 +14,7 @@ PR_SET_PDEATHSIG = 1
 # What learns steps back wherever a worker wants the processor.
 NICENESS = 10
 _SELF = Path("/proc/self")
+MOST_KINDS = 200
 
 
 def die_with(supervisor: int) -> None:
@@ -25,16 +26,39 @@ def die_with(supervisor: int) -> None:
 
 def set_up_logging(settings: Settings) -> None:
     """To standard error, without what may hold customers' texts."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(NowAndThen())
     logging.basicConfig(
         level=settings.log_level,
         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
-        stream=sys.stderr,
+        handlers=[handler],
     )
-    # Below this level its log holds request bodies, and those hold customers' texts.
+    # Below these levels their logs hold requests and records, and those hold customers' texts.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
-    if settings.log_level == "INFO":
-        for chatty in ("aiokafka", "faust", "mode"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+    least = logging.WARNING if settings.log_level == "INFO" else logging.INFO
+    for name in ("aiokafka", "faust", "mode"):
+        logging.getLogger(name).setLevel(max(least, logging.getLogger().level))
+
+
+class NowAndThen(logging.Filter):
+    """Of what aiokafka says again and again, such as that a broker is away, one line of a kind
+    passes in so many seconds: else an outage of a minute fills a log."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._passed: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        kind = (record.name, str(record.msg))
+        if record.created - self._passed.get(kind, 0.0) < self._seconds:
+            return False
+        if len(self._passed) >= MOST_KINDS:  # some sentences hold numbers
+            self._passed.clear()
+        self._passed[kind] = record.created
+        return True
 
 
 def step_back(threads: int) -> None:

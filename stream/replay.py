@@ -6,6 +6,7 @@ when there is room in its batches.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -45,13 +46,15 @@ class Order:
 @dataclass(slots=True)
 class Tally:
     """What became of the lines. `too_long` holds the numbers of the first lines that the topic
-    cannot take; `seconds` is the time from the first line to the last confirmation."""
+    cannot take; `too_old` counts events that are too old to raise an alert; `seconds` is the time
+    from the first line to the last confirmation."""
 
     sent: int = 0
     confirmed: int = 0
     confirmed_bytes: int = 0
     refused: int = 0
     too_long: list[int] = field(default_factory=list)
+    too_old: int = 0
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -79,8 +82,8 @@ def replay(settings: Settings, order: Order, report: Report) -> Tally:
     ConfigurationError (no such file, an unknown field), ServerUnavailable, and BellwetherError
     (no such topic, damaged gzip data).
     """
-    if order.speed is not None and order.speed <= 0:
-        raise ConfigurationError("--speed must be greater than 0")
+    if order.speed is not None and not 0 < order.speed < math.inf:
+        raise ConfigurationError("--speed must be a number greater than 0")
     packer = make_packer(settings, order)
     with open_lines(order.file, rewindable=order.shift_to_now) as lines:
         return asyncio.run(_replay(settings, order, packer, lines, report))
@@ -110,7 +113,7 @@ async def _replay(
         sender = Sender(producer, topic)
         started = time.monotonic()
         try:
-            await _send_all(sender, packer, lines, shift, _Pace(order.speed), report)
+            await _send_all(settings, sender, packer, lines, shift, _Pace(order.speed), report)
             await sender.flush()
         except asyncio.CancelledError:
             sender.tally.interrupted = True
@@ -122,6 +125,7 @@ async def _replay(
 
 
 async def _send_all(
+    settings: Settings,
     sender: "Sender",
     packer: Packer,
     lines: LineFile,
@@ -133,7 +137,11 @@ async def _send_all(
         if line.data is None:
             sender.tally.refuse(line.number)
             continue
-        parcel = packer.pack(line.data, datetime.now(UTC), shift)
+        now = datetime.now(UTC)
+        parcel = packer.pack(line.data, now, shift)
+        if parcel.event_time:
+            age = now - (parcel.event_time + shift)
+            sender.tally.too_old += age.total_seconds() > settings.alert_max_age_seconds
         await pace.wait(parcel.event_time)
         await sender.send(line, parcel)
         if sender.tally.sent % LINES_PER_REPORT == 0:

@@ -181,7 +181,10 @@ class Runtime(Service):
 
     async def _on_assigned(self, _: Any, *assigned: set[TP], **__: Any) -> None:
         self._assigned = set().union(*assigned)
-        logger.info("%d partitions assigned: taking records", len(self._assigned))
+        if self._assigned:
+            logger.info("%d partitions assigned: taking records", len(self._assigned))
+        else:
+            logger.info("no partition assigned: standing by")
         self._metrics.consumer_lag.clear()
 
     async def _on_revoked(self, _: Any, *__: set[TP], **___: Any) -> None:

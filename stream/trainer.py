@@ -31,7 +31,7 @@ from models.teaching import Relearnt
 from models.tracking import log_report, tracked
 from models.version_files import REPORT
 from models.versions import CANDIDATE, CHAMPION, Version
-from schemas.errors import BellwetherError, ConfigurationError
+from schemas.errors import BellwetherError, ConfigurationError, in_words
 from stream.champion import follows_registry, open_registry
 from stream.labels import Labels, Positions, read_labels
 from stream.recent_events import recent_texts
@@ -100,6 +100,8 @@ class Trainer:
                     self._report(str(self.run(labels)))
             except BellwetherError as error:
                 logger.warning("%s Trying again.", error)
+            except OSError as error:  # a full disk, a folder that may not be written
+                logger.warning("%s. Trying again.", in_words(error))
             time.sleep(self._settings.trainer_seconds)
 
     def _is_due(self, new: int) -> bool:
@@ -114,6 +116,7 @@ class Trainer:
         Raises ServerUnavailable and ConfigurationError when a server or the registry is away, and
         BundleError when the champion cannot be used.
         """
+        self._registry.check()
         labels = labels or asyncio.run(read_labels(self._settings))
         self._report(f"{len(labels.standing):,} labels stand")
         if labels.repeated:

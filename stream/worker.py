@@ -274,9 +274,9 @@ def _serve(
         threads,
         champions,
     )
-    faust.Worker(
-        app, runtime, override_logging=False, redirect_stdouts=False
-    ).execute_from_commandline()
+    worker = faust.Worker(app, runtime, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None  # it writes codes of terminals into files too
+    worker.execute_from_commandline()
 
 
 def _first_usable(folders: Sequence[Path | None], settings: Settings, threads: int) -> "Model":

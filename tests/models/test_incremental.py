@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from models.rehearsal import RecentText, Rehearsal, rehearsal_of_sets
 from models.teaching import Relearnt
 from schemas.errors import ConfigurationError
 from schemas.records import Kind
-from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT
+from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, TOPIC
 from tests.models.concepts import TAUGHT, UNSEEN
 from tests.models.own_texts import own_texts
 from tests.models.texts import varied_texts
@@ -137,7 +138,7 @@ def test_the_manifest_tells_where_the_candidate_comes_from(
     }
     assert record["method"] == "heads"
     assert taught.manifest.tasks.keys() == parent.tasks.keys()
-    assert taught.manifest.metrics["news.topic"] == parent.metrics["news.topic"]
+    assert taught.manifest.metrics[TOPIC] == parent.metrics[TOPIC]
 
 
 def test_a_run_is_repeated_bit_for_bit_whatever_is_stored(
@@ -191,7 +192,21 @@ def test_a_lesson_alone_is_too_little_for_the_encoder(
     small_bundle: Path, encoder: Path, folder: Path
 ) -> None:
     with pytest.raises(DataError, match="too few"):
-        learn(small_bundle, lessons(1), Rehearsal(), folder / "one", "auto", encoder=encoder)
+        learn(small_bundle, lessons(1), Rehearsal(), folder / "one", "lora", encoder=encoder)
+
+
+def test_stray_labels_do_not_make_the_encoder_learn(
+    small_bundle: Path, rehearsal: Rehearsal, folder: Path
+) -> None:
+    """Three that contradict each other, beside a concept that heads learn."""
+    labels = Bundle.open(small_bundle).manifest.tasks[TOPIC].labels[-3:]
+    stray = [
+        replace(lesson, label=label)
+        for lesson, label in zip(lessons(3, TOPIC), labels, strict=True)
+    ]
+    taught = [*lessons(30), *stray]
+    found = learn(small_bundle, taught, rehearsal, folder / "stray", "auto")
+    assert found.manifest.settings["incremental"]["method"] == "heads"
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

@@ -20,11 +20,10 @@ from redis.asyncio import Redis
 
 from schemas.alerts import Alert
 from schemas.dead_letters import DeadLetter
-from schemas.errors import Reason
+from schemas.errors import Reason, in_words
 from stream import cli
 from stream.alert_store import AlertStore
 from stream.brokers import send
-from stream.cli_base import in_words
 from stream.dead_letter_box import Listing
 from stream.display import print_letters
 from stream.settings import Settings, load_settings
@@ -282,6 +281,9 @@ def test_replay_says_what_it_did(
     said = bellwether("replay", str(path), "--topic", NEWS, "--map", "headline=text")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("2 records confirmed, ")
+    path.write_text('{"headline": "Acme", "published_at": "2026-01-05T08:00:00Z"}')
+    said = bellwether("replay", str(path), "--topic", NEWS)
+    assert (said.code, said.err[:29]) == (0, "1 of the events are older tha")
     path.write_text('{"$repeat": "x", "times": 5000000}')
     said = bellwether("replay", str(path), "--topic", NEWS)
     assert said.code == 1

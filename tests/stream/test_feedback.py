@@ -334,6 +334,18 @@ async def test_a_text_of_its_own_is_enough(desk: Desk) -> None:
     assert (record.text, record.entity, record.model) == ("Acme sinks", "Acme", None)
 
 
+async def test_an_event_that_is_on_its_way_is_marked_all_the_same(desk: Desk) -> None:
+    """A tool may send the text with each label, and both at once with the event."""
+    await desk.give(said("soon", "negative", text="Acme sinks"))
+    await asyncio.sleep(0.5)
+    await desk.put(NEWS, "soon")
+    await desk.settled()
+    (record,) = (await desk.stored()).values()
+    assert record is not None
+    assert record.model is not None
+    assert (await desk.document(NEWS, "soon"))["human"] == {"sentiment": "negative"}
+
+
 async def test_the_pipeline_and_people_write_the_same_document(desk: Desk) -> None:
     await desk.put(NEWS, "n1")
 

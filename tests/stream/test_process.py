@@ -1,12 +1,15 @@
-"""What learns leaves the processor to workers."""
+"""What learns leaves the processor to workers; what a log leaves out."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stream.process import NowAndThen
 
 SESSION = Path("/proc/self/autogroup")
 STEPPED_BACK = """
@@ -49,3 +52,19 @@ def test_a_session_of_its_own_is_nice_and_no_other() -> None:
     before = SESSION.read_text()
     assert stepped_back(own_session=False)["session"] == before
     assert stepped_back(own_session=True)["session"].endswith("nice 10\n")
+
+
+def test_what_is_said_again_and_again_passes_now_and_then() -> None:
+    some = NowAndThen(seconds=10.0)
+
+    def passes(name: str, sentence: str, at: float) -> bool:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, sentence, (1,), None)
+        record.created = at
+        return some.filter(record)
+
+    away, gone = "broker %s is away", "group %s is gone"
+    assert [passes("aiokafka.conn", away, 100.0 + n) for n in range(0, 21, 5)] == [
+        True, False, True, False, True,
+    ]  # fmt: skip
+    assert passes("aiokafka.conn", gone, 101.0)
+    assert all(passes("stream.elastic", away, 100.0) for _ in range(3))

@@ -112,7 +112,8 @@ async def test_the_last_event_is_moved_to_now(settings: Settings, tmp_path: Path
     broken = json.dumps({**RECORD, "id": "old", "published_at": "1970-01-01T00:00:00Z"})
     path = write(tmp_path / "x.jsonl", "\n".join([*lines, broken]).encode())
     before = datetime.now(UTC)
-    await run(settings, Order(path, TOPIC, shift_to_now=True))
+    tally = await run(settings, Order(path, TOPIC, shift_to_now=True))
+    assert tally.too_old == 2  # by one and by two hours
     found = {
         content["id"]: content["published_at"]
         for content in (json.loads(record.value) for record in await records(settings, TOPIC))
@@ -170,6 +171,7 @@ def test_wrong_orders_are_wrong_usage(tmp_path: Path) -> None:
     for order in (
         Order("/absent", TOPIC),
         Order("/dev/null", TOPIC, speed=0),
+        Order("/dev/null", TOPIC, speed=float("nan")),
         Order("/dev/null", TOPIC, fields={"title": "text"}),
     ):
         with pytest.raises(ConfigurationError):

@@ -13,6 +13,7 @@ import pytest
 
 from models.bundle import SHIPPED_BUNDLE, Bundle
 from models.registry import Registry
+from schemas.errors import ConfigurationError
 from stream.champion import model_folder, open_registry
 from stream.retry import Patience
 from stream.settings import Settings, load_settings
@@ -97,8 +98,37 @@ def test_a_registry_that_was_replaced_is_followed(
     until(watcher, lambda seen: version_of(seen) == other.name)
     database.unlink()
     assert version_of(until(watcher, lambda seen: not seen.up)) == other.name
-    assert not watcher.is_needed
-    assert multiprocessing.active_children() == []
+    assert "is gone or empty" in told(settings)
+    assert not database.exists()
+
+
+def told(settings: Settings) -> str:
+    """What a command says, which opens the store anew."""
+    with pytest.raises(ConfigurationError) as caught:
+        open_registry(settings).versions()
+    return str(caught.value)
+
+
+def test_a_lost_file_of_the_registry_is_no_leave_to_serve_another_model(
+    settings: Settings, registry: Registry
+) -> None:
+    """A worker waits at its start; a file without anything in it is none."""
+    registry.promote(registry.register(SHIPPED_BUNDLE))
+    database = settings.home / "registry.db"
+    database.unlink()
+    for is_empty in (False, True):
+        if is_empty:
+            database.touch()
+        watcher = Watcher(settings, multiprocessing.get_context("spawn"))
+        try:
+            until(watcher, lambda seen: not seen.up)
+            assert watcher.is_needed
+            assert not watcher.sighting.looked
+            assert watcher.sighting.champion is None
+        finally:
+            watcher.stop()
+        assert "is gone or empty" in told(settings)
+    assert database.stat().st_size == 0
 
 
 def test_damaged_files_are_refused_in_one_line_and_tried_again(
