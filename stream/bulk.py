@@ -7,6 +7,7 @@ from elasticsearch import AsyncElasticsearch
 
 from schemas.errors import BellwetherError
 from stream.elastic_errors import Failure
+from stream.wording import counted
 
 _PAGE = 1_000
 _GONE = 404
@@ -30,7 +31,7 @@ async def send_bulk(
         failures = _failures(response["items"])
         if failures:
             raise BellwetherError(
-                f"Elasticsearch did not change or remove {len(failures)} documents "
+                f"Elasticsearch did not change or remove {counted(len(failures), 'document')} "
                 f"({failures[0].for_log()}): cure this and repeat the command"
             )
 

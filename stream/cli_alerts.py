@@ -19,6 +19,8 @@ app = typer.Typer(no_args_is_help=True, help="What deserves somebody's attention
 def list_alerts(as_json: Json = False) -> None:
     """Show the active alerts, the last raised first.
 
+    The column events counts also those that joined since the alert was raised.
+
     \b
     Examples:
       $ bellwether alerts list

@@ -126,6 +126,6 @@ def _tell(outcome: "Outcome", *, dry_run: bool) -> None:
         print(f"refused {written(identity)}: {reason}")
     done = "would be sent" if dry_run else "sent"
     print(
-        f"{len(outcome.sent)} {done}, {len(outcome.remembered)} were replayed before, "
+        f"{len(outcome.sent)} {done}, {len(outcome.remembered)} replayed before, "
         f"{len(outcome.refused)} refused"
     )

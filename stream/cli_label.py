@@ -45,11 +45,12 @@ def label(
 
     From some hundred recent texts that you did not label, those come first of which the model is
     least sure and that are unlike the ones before. Type the number of a label, or a part of its
-    name and then the number; s skips, u takes the last label back, q ends. Enter alone answers
-    nothing. Each label is sent at once.
+    name and then the number; ? lists all labels, s skips, u takes the last label back, q ends.
+    Enter alone answers nothing. Each label is sent at once.
 
     A share of the texts is drawn by chance: audits, which tell how often the model is right. Its
-    answer is not shown there, so that it does not lead you.
+    answer is not shown there, so that it does not lead you. Texts in a language that the model does
+    not know are asked as audits only.
 
     --from sends labels in JSON lines with event_id, stream, task and label (null takes one back),
     and perhaps entity, text, annotator, given_at, selection. Lines that are wrong are named, and
@@ -142,11 +143,13 @@ def _send_file(
 ) -> None:
     from stream.display import replay_progress
     from stream.label_sender import send_file
+    from stream.wording import counted
 
     with replay_progress() as report:
         outcome = run(send_file(settings, file, taxonomy, defaults, report))
-    print(f"{outcome.tally.confirmed:,} labels confirmed, {outcome.refused:,} lines refused")
+    sent, refused = counted(outcome.tally.confirmed, "label"), counted(outcome.refused, "line")
+    print(f"{sent} confirmed, {refused} refused")
     for reason in outcome.reasons:
         print(reason)
     if outcome.refused:
-        raise BellwetherError(f"{outcome.refused:,} lines are no labels and were not sent")
+        raise BellwetherError(f"no labels, and not sent: {refused}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stream.cli_base import FAILED, explained, operator_settings, run, span
+from stream.wording import counted
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -38,7 +39,7 @@ def prune(
     print("\n".join(names))
     if dry_run:
         return
-    if not yes and not typer.confirm(f"Delete these {len(names)} indices for good?"):
+    if not yes and not typer.confirm(f"Delete {counted(len(names), 'index')} for good?"):
         raise typer.Exit(FAILED)
     print(f"{len(run(delete(settings, older_than, now=now)))} deleted")
 
@@ -63,8 +64,4 @@ def forget(
 
     if not yes and not typer.confirm(f"Remove everything of customer {customer} for good?"):
         raise typer.Exit(FAILED)
-    gone = run(remove(operator_settings(), customer))
-    print(
-        f"removed: {gone.messages} messages, {gone.alerts} alerts, {gone.labels} labels; "
-        f"{gone.trimmed} alerts of others named one of the messages and do no longer"
-    )
+    print(run(remove(operator_settings(), customer)))

@@ -30,6 +30,7 @@ from stream.findings import Finding, Level
 from stream.json_lines import LineFile
 from stream.replay import Report, Tally
 from stream.when import age
+from stream.wording import counted
 
 if TYPE_CHECKING:
     from models.explanation import Explanation
@@ -128,11 +129,11 @@ def print_alerts(alerts: Sequence[Alert]) -> None:
 
 
 def alert_line(alert: Alert) -> Text:
-    """One alert as it comes: when, how bad, why."""
+    """One alert as it comes: when (in UTC), how bad, why."""
     style = _SEVERITY_STYLES[alert.severity] if alert.status is Status.FIRING else "green"
     word = alert.severity if alert.status is Status.FIRING else alert.status
     return Text.assemble(
-        (f"{alert.raised_at:%Y-%m-%d %H:%M:%S} ", "dim"),
+        (f"{alert.raised_at:%Y-%m-%d %H:%M:%SZ} ", "dim"),
         (f"{word:<8} ", style),
         harmless(f"{alert.reason} ({alert.rule}, {alert.key})"),
     )
@@ -160,11 +161,11 @@ def print_letters(listing: Listing, *, show_values: bool) -> None:
     if listing.letters:
         console.print(table)
     reasons = ", ".join(f"{number} {reason}" for reason, number in listing.by_reason.most_common())
-    shown = len(listing.letters)
-    console.print(
-        f"{listing.total} dead letters{f' ({reasons})' if reasons else ''}, {shown} shown"
-        + (f"; {listing.foreign} records of the topic are none of ours" if listing.foreign else "")
-    )
+    said = counted(listing.total, "dead letter") + (f" ({reasons})" if reasons else "")
+    said += f", {len(listing.letters)} shown"
+    if listing.foreign:
+        said += f"; not ours: {counted(listing.foreign, 'record')} of the topic"
+    console.print(said)
 
 
 def letter_row(letter: DeadLetter, *, show_value: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from stream.kafka_checks import check_kafka
 from stream.redis_checks import check_redis
 from stream.risk import RiskModel
 from stream.rules import RuleBook
-from stream.settings import Settings
+from stream.settings import Settings, unknown_variables
 
 SERVER_SECONDS = 8.0
 MODEL_SECONDS = 60.0
@@ -37,6 +37,7 @@ async def examine(settings: Settings) -> list[Finding]:
         _bounded("Kafka", check_kafka, settings, SERVER_SECONDS),
         _bounded("Redis", check_redis, settings, SERVER_SECONDS),
         _bounded("Elasticsearch", check_elasticsearch, settings, SERVER_SECONDS),
+        _bounded("settings", _check_variables, settings, SERVER_SECONDS),
         _bounded("files", partial(_check_files, serving), settings, MODEL_SECONDS),
         _bounded("model", partial(_check_model, serving), settings, MODEL_SECONDS),
     )
@@ -60,6 +61,12 @@ async def _bounded(part: str, check: Check, settings: Settings, seconds: float) 
     except Exception as error:  # whatever is wrong with one part, the others are told
         report.wrong(f"cannot be examined: {type(error).__name__}: {error}", "see what it says")
     return report
+
+
+async def _check_variables(_settings: Settings, report: Report) -> None:
+    for name, near in unknown_variables().items():
+        advice = f"say {near}, or unset it" if near else "unset it: `README.md` lists the settings"
+        report.warn(f"{name} is no setting, and nobody reads it", advice)
 
 
 async def _check_files(serving: Serving, settings: Settings, report: Report) -> None:

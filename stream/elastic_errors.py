@@ -15,6 +15,7 @@ from elasticsearch import (
     AsyncElasticsearch,
     AuthenticationException,
     AuthorizationException,
+    ConnectionError,
     ConnectionTimeout,
     SSLError,
     TransportError,
@@ -152,4 +153,13 @@ def expected_to_answer(client: AsyncElasticsearch) -> Iterator[None]:
         yield
     except (ApiError, TransportError) as error:
         addresses = ", ".join(node.base_url for node in client.transport.node_pool.all())
-        raise ServerUnavailable(f"Elasticsearch at {addresses}: {explain(error)}") from error
+        raise ServerUnavailable(
+            f"Elasticsearch at {addresses}: {explain(error)}{_where_to_look(error)}"
+        ) from error
+
+
+def _where_to_look(error: ApiError | TransportError) -> str:
+    """Where nothing answers; what else is wrong says itself what to check."""
+    if isinstance(error, SSLError) or not isinstance(error, ConnectionError | ConnectionTimeout):
+        return ""
+    return ". Is it up (`make up`), and is BELLWETHER_ELASTICSEARCH right?"

@@ -8,8 +8,9 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from schemas.mappings import PROPERTIES, index_templates
 from stream.clients import make_elasticsearch
 from stream.elastic_errors import explain
-from stream.findings import Report, counted
+from stream.findings import Report
 from stream.settings import Settings
+from stream.wording import counted
 
 ANSWER_SECONDS = 4.0
 MAJOR_VERSION = 8

@@ -3,12 +3,16 @@
 The sentences name what was expected and never quote: an annotator may have put anything anywhere.
 """
 
+from difflib import get_close_matches
+
 from models.data import company_span
 from schemas.errors import Reason, RecordRejected
 from schemas.records import FeedbackRecord
 from schemas.taxonomy import SENTIMENT, Task, Taxonomy
 
+# Of a task with more labels only the nearest to what was given are named.
 _NAMED_LABELS = 20
+_NEAREST = 3
 
 
 def check(feedback: FeedbackRecord, taxonomy: Taxonomy) -> Task:
@@ -20,7 +24,7 @@ def check(feedback: FeedbackRecord, taxonomy: Taxonomy) -> Task:
         expected = f"a task of {feedback.stream}: {', '.join(tasks)}"
         raise _invalid(f"task: not one that is known, expected {expected}")
     if feedback.label is not None and feedback.label not in task.labels:
-        raise _invalid(f"label: none of {task.name}, expected {_named(task)}")
+        raise _invalid(f"label: none of {task.name}, expected {_named(task, feedback.label)}")
     if feedback.entity and task.name != SENTIMENT:
         raise _invalid(f"entity: given with {task.name}, expected with {SENTIMENT} only")
     return task
@@ -39,11 +43,14 @@ def no_such_event(feedback: FeedbackRecord) -> RecordRejected:
     )
 
 
-def _named(task: Task) -> str:
-    named = ", ".join(task.labels[:_NAMED_LABELS])
-    if len(task.labels) > _NAMED_LABELS:
-        return f"one of its {len(task.labels)} labels, such as {named}"
-    return f"one of {named}"
+def _named(task: Task, given: str) -> str:
+    if len(task.labels) <= _NAMED_LABELS:
+        return f"one of {', '.join(task.labels)}"
+    nearest = get_close_matches(given.lower(), task.labels, n=_NEAREST, cutoff=0)
+    return (
+        f"one of its {len(task.labels)} labels, of which the nearest are {', '.join(nearest)} "
+        f"(`bellwether label --task {task.name}` lists all when you type ?)"
+    )
 
 
 def _invalid(message: str) -> RecordRejected:

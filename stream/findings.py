@@ -45,9 +45,3 @@ class Report:
     def wrong(self, what: str, advice: str) -> None:
         """Something that stops the service or breaks one of its promises."""
         self.findings.append(Finding(self.part, Level.WRONG, what, advice))
-
-
-def counted(number: int, noun: str) -> str:
-    """1 broker, 2 brokers, 1,000 processes"""
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number:,} {noun}" + ("" if number == 1 else plural)

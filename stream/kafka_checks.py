@@ -13,9 +13,10 @@ from schemas.errors import BellwetherError
 from schemas.sources import load_sources
 from stream.brokers import broker_admin, topic_configs
 from stream.clients import kafka_options
-from stream.findings import Report, counted
+from stream.findings import Report
 from stream.settings import Settings
 from stream.topics import FEEDBACK, TopicPlan, plans
+from stream.wording import counted
 
 PRODUCE = 0
 # Kafka does not tell its version, but each release raised the version of its produce request.
@@ -145,7 +146,8 @@ async def _check_group(
         )
         return
     shared = [part for part in partitions if part.topic != settings.topic(FEEDBACK)]
-    _report_group(members, behind, len(shared), report)
+    complete = len(read) == len(sources)
+    _report_group(members, behind, len(shared) if complete else None, report)
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
@@ -180,15 +182,16 @@ async def _lag(
     )
 
 
-def _report_group(members: int, behind: int, partitions: int, report: Report) -> None:
+def _report_group(members: int, behind: int, partitions: int | None, report: Report) -> None:
+    """`partitions` are those that workers share; None while topics are missing."""
     workers, waiting = counted(members, "worker process"), f"{counted(behind, 'record')} behind"
     if not members:
         report.warn(
             f"no worker is running; {counted(behind, 'record')} waiting", "run `bellwether worker`"
         )
-    elif members > partitions:
+    elif partitions is not None and members > partitions:
         report.warn(
-            f"{workers} share {partitions} partitions, {waiting}: some have none",
+            f"{workers} for {counted(partitions, 'partition')}, {waiting}: some have none",
             "raise the partitions (`kafka-topics.sh --alter --partitions`) or run fewer workers",
         )
     elif behind > MANY_RECORDS_BEHIND:

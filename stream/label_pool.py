@@ -71,7 +71,12 @@ def classified(classifier: Classifier, pool: Sequence[Pooled], task: Task) -> li
         languages=[each.language for each in pool],
     )
     return [
-        Candidate(each.event_id, each.text, answer.predictions[task.name])
+        Candidate(
+            each.event_id,
+            each.text,
+            answer.predictions[task.name],
+            foreign=answer.foreign_language is not None,
+        )
         for each, answer in zip(pool, answers, strict=True)
     ]
 

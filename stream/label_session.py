@@ -26,7 +26,7 @@ from stream.labelling import ACTIVE, AUDIT, Choice, Command, Question, TextChoic
 # A person does not read more for one label; of a long text the model reads the beginning, too.
 SHOWN_CHARACTERS = 2_000
 LONGEST_LINE = 4_096
-HELP = "a number, part of a label's name, s skip, u undo, q quit"
+HELP = "a number, part of a label's name, ? all labels, s skip, u undo, q quit"
 
 ReadLine = Callable[[], Awaitable[str | None]]
 
@@ -140,8 +140,8 @@ class LabelSession:
             answer = question.read(typed)
             if answer is not None:
                 return answer
-            if typed.strip() and not question.offered:
-                self._console.print("No label is named so.")
+            if question.complaint:
+                self._console.print(question.complaint)
 
     def _show_text(self, choice: Choice) -> None:
         text = choice.candidate.text

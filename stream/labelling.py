@@ -5,7 +5,7 @@ between its two likeliest labels is small), and that are unlike what was asked b
 evenly at random before anything is chosen, is kept for audits: how often the model is right among
 them is how often it is right in the stream. An annotator who saw the model's answer would tend to
 confirm it, so for an audit nothing is shown that depends on it, not even afterwards: an audit may
-be taken back and answered again.
+be taken back and answered again. Texts in a language that the model does not know are audits only.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,15 @@ MOST_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text that may be asked, with the model's answer to the session's task."""
+    """A text that may be asked, with the model's answer to the session's task.
+
+    foreign: it is in a language that the model does not know, which makes it unsure of anything.
+    """
 
     event_id: str
     text: str
     prediction: Prediction
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ class TextChoice:
     def __init__(self, candidates: Sequence[Candidate], audit_share: float, random: Random) -> None:
         shuffled = random.sample(candidates, len(candidates))
         kept = ceil(len(shuffled) * audit_share)
-        self._audits, self._active = shuffled[:kept], shuffled[kept:]
+        self._audits = shuffled[:kept]
+        # Answers to foreign texts are doubted, all of them: these would come before any other.
+        self._active = [c for c in shuffled[kept:] if not c.foreign]
         self._share = audit_share
         self._random = random
         keys = cluster_keys([c.text for c in shuffled]) if shuffled else []
@@ -97,8 +103,14 @@ class Command(StrEnum):
     QUIT = "q"
 
 
+ALL_LABELS = "?"
+
+
 class Question:
-    """The labels that are offered for a text, and what a typed line means."""
+    """The labels that are offered for a text, and what a typed line means.
+
+    `complaint` says why the last line was no answer; it is empty where the line asked for labels.
+    """
 
     def __init__(self, choice: Choice) -> None:
         prediction = choice.candidate.prediction
@@ -110,24 +122,45 @@ class Question:
         else:
             self._first = self._labels if len(self._labels) <= MOST_LISTED else []
         self.offered = self._first
+        self.complaint = ""
 
     def read(self, typed: str) -> Command | str | None:
         """A command; or a label, by its number among those offered or by its whole name; or None.
 
         Any other words offer the labels that have them all in their names. An empty line, which a
-        finger types by itself, is no answer: it offers the first labels again.
+        finger types by itself, is no answer: it offers the first labels again. A question mark
+        offers all.
         """
+        self.complaint = ""
         words = typed.lower().split()
         if len(words) == 1 and words[0] in list(Command):
             return Command(words[0])
         if len(words) == 1 and words[0].isdecimal():
-            number = int(words[0])
-            return self.offered[number - 1] if 1 <= number <= len(self.offered) else None
+            return self._numbered(int(words[0]))
         if typed.strip() in self._labels:
             return typed.strip()
-        found = [label for label in self._labels if all(w in label.lower() for w in words)]
-        self.offered = found if words else self._first
+        self._offer(words)
         return None
+
+    def _numbered(self, number: int) -> str | None:
+        if 1 <= number <= len(self.offered):
+            return self.offered[number - 1]
+        if self.offered:
+            self.complaint = f"{number} is none of 1 to {len(self.offered)}."
+        else:
+            self.complaint = f"No label has a number yet: {ALL_LABELS} lists all."
+        return None
+
+    def _offer(self, words: Sequence[str]) -> None:
+        if not words:
+            self.offered = self._first
+        elif words == [ALL_LABELS]:
+            self.offered = self._labels
+        else:
+            self.offered = [
+                label for label in self._labels if all(w in label.lower() for w in words)
+            ]
+            self.complaint = "" if self.offered else "No label is named so."
 
 
 def chosen_task(taxonomy: Taxonomy, task: str | None, stream: str | None) -> Task:

@@ -23,6 +23,7 @@ from stream.classifiers import Model, load_model
 from stream.clients import make_elasticsearch
 from stream.elastic_errors import expected_to_answer
 from stream.settings import Settings
+from stream.wording import counted
 
 EVENT_TIMES = {Kind.NEWS: "published_at", Kind.MESSAGE: "sent_at"}
 PAGE = 256
@@ -54,7 +55,7 @@ class Outcome:
     unreadable: int = 0
 
     def __str__(self) -> str:
-        said = f"{self.judged:,} documents judged anew by {self.model_version}"
+        said = f"{counted(self.judged, 'document')} judged anew by {self.model_version}"
         return said + (f", {self.unreadable:,} cannot be read" if self.unreadable else "")
 
 

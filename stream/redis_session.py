@@ -24,8 +24,9 @@ async def redis_session(settings: Settings) -> AsyncIterator[Redis]:
         await redis.ping()
         yield redis
     except RedisError as error:
+        said = str(error).rstrip(".")
         raise ServerUnavailable(
-            f"Redis at {redis_address(settings)} does not serve us: {error}. "
+            f"Redis at {redis_address(settings)} does not serve us: {said}. "
             "Is it up (`make up`), and is BELLWETHER_REDIS right?"
         ) from error
     finally:

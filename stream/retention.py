@@ -27,6 +27,7 @@ from stream.redis_session import redis_session
 from stream.settings import Settings
 from stream.topic_reader import read_topic
 from stream.topics import LABELS
+from stream.wording import counted
 
 _PAGE = 1_000
 _TOMBSTONE_BYTES = 16 * 1024  # a key of four quoted names
@@ -46,6 +47,14 @@ class Forgotten:
     alerts: int = 0
     trimmed: int = 0
     labels: int = 0
+
+    def __str__(self) -> str:
+        verb = "names" if self.trimmed == 1 else "name"
+        return (
+            f"removed: {counted(self.messages, 'message')}, {counted(self.alerts, 'alert')}, "
+            f"{counted(self.labels, 'label')}; "
+            f"{counted(self.trimmed, 'alert')} of others no longer {verb} them"
+        )
 
 
 async def prune(

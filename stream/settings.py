@@ -7,6 +7,7 @@ This is the only module that reads the environment.
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -216,6 +217,21 @@ class Settings(BaseSettings):
 def helps_another() -> bool:
     """Whether torchrun started this process beside a first one, which alone tells of the run."""
     return int(os.environ.get("RANK", "0")) > 0
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """The variables with our prefix that are no setting, each with the setting named most alike."""
+    known = [name.upper() for name in Settings.model_fields]
+    given = {name: name.upper().removeprefix(PREFIX) for name in os.environ}
+    strangers = {
+        name: bare
+        for name, bare in given.items()
+        if name.upper().startswith(PREFIX) and bare not in known
+    }
+    return {
+        name: next((PREFIX + near for near in get_close_matches(bare, known, n=1)), None)
+        for name, bare in sorted(strangers.items())
+    }
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -3,9 +3,11 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,8 @@ from schemas.errors import Reason, in_words
 from stream import cli
 from stream.alert_store import AlertStore
 from stream.brokers import send
+from stream.dead_letter_box import Listing
+from stream.display import print_letters
 from stream.settings import Settings, load_settings
 from tests.servers import Servers
 from tests.stream.alert_events import event, judge, match
@@ -233,6 +237,8 @@ def test_servers_that_are_away_are_1_in_one_line(
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("bellwether: ")
     assert "127.0.0.1:1" in said.err
+    assert ". Is it up (`make up`), and " in said.err
+    assert ".. " not in said.err
     assert said.err.count("\n") == 1
 
 
@@ -300,15 +306,22 @@ def test_dead_letters(settings: Settings, bellwether: Bellwether) -> None:
     shown = bellwether("dead-letters", "list", "--show-value").out
     assert "private \\x1b\\xff 1000" in shown
     dry = bellwether("dead-letters", "replay", "--all", "--dry-run").out
-    assert dry == "3 would be sent, 0 were replayed before, 0 refused\n"
+    assert dry == "3 would be sent, 0 replayed before, 0 refused\n"
     named = bellwether("dead-letters", "replay", f"{settings.topic(NEWS)}/0/1001")
-    assert named.out == "1 sent, 0 were replayed before, 0 refused\n"
+    assert named.out == "1 sent, 0 replayed before, 0 refused\n"
     rest = bellwether("dead-letters", "replay", "--since", "1h").out
-    assert rest == "2 sent, 1 were replayed before, 0 refused\n"
+    assert rest == "2 sent, 1 replayed before, 0 refused\n"
     absent = bellwether("dead-letters", "replay", f"{settings.topic(NEWS)}/0/99")
     assert absent.code == 1
     assert f"{settings.topic(NEWS)}/0/99" in absent.err
     assert len(asyncio.run(records(settings, NEWS))) == 3
+
+
+def test_one_dead_letter_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    listing = Listing([letter(load_settings(), 1000)], Counter({Reason.INVALID: 1}), foreign=1)
+    print_letters(listing, show_values=False)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "1 dead letter (1 invalid), 1 shown; not ours: 1 record of the topic"
 
 
 def letter(settings: Settings, number: int) -> DeadLetter:
@@ -382,6 +395,7 @@ def test_alerts_watch(settings: Settings) -> None:
         assert watching.stdout is not None
         line = watching.stdout.readline()
         assert "because of [bold]a\\x1b (rule, key a)" in line
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line)
         watching.send_signal(signal.SIGTERM)
 
 

@@ -21,10 +21,11 @@ from schemas.documents import Write, index_name
 from schemas.errors import BellwetherError
 from schemas.records import FeedbackRecord
 from schemas.taxonomy import load_taxonomy
+from stream.classifiers import load_classifier
 from stream.clients import make_elasticsearch
 from stream.elastic import ElasticSink
 from stream.indices import install_templates
-from stream.label_pool import recent_texts
+from stream.label_pool import Pooled, classified, recent_texts
 from stream.label_sender import label_sender
 from stream.settings import Settings, load_settings
 from tests.end_to_end.harness import environment
@@ -182,6 +183,10 @@ async def test_labels_are_typed(settings: Settings) -> None:
         assert likeliest[1] in typing.until(PROMPT)
         typing.type("1\n")
         second = typing.until(PROMPT)
+        typing.type("99\n")
+        assert "99 is none of 1 to 5." in typing.until(PROMPT)
+        typing.type("?\n")
+        assert " 78  " in typing.until(PROMPT)
         typing.type("stolen lost\n")
         assert "  1  lost_or_stolen_card" in typing.until(PROMPT)
         typing.type("1\n")
@@ -255,6 +260,13 @@ async def test_where_there_is_nothing_to_label(settings: Settings) -> None:
         assert "news.sentiment by ana" in " ".join(typing.shown.split())
 
 
+def test_a_foreign_text_is_known_as_such(tmp_path: Path) -> None:
+    pool = [Pooled("n1", HEADLINES["n1"], None), Pooled("n2", HEADLINES["n2"], "de")]
+    classifier = load_classifier(load_settings(home=tmp_path))
+    candidates = classified(classifier, pool, TAXONOMY.tasks["news.topic"])
+    assert [(one.event_id, one.foreign) for one in candidates] == [("n1", False), ("n2", True)]
+
+
 async def test_without_the_topic(settings: Settings) -> None:
     with pytest.raises(
         BellwetherError, match=r"there is no topic .*feedback: run `bellwether init`"
@@ -301,6 +313,7 @@ async def test_a_file_is_sent_and_what_is_wrong_is_named(
         "entity": "Acme",
         "text": "Acme falls",
     }
+    messages = {"stream": "customer-messages", "task": "message.intent"}
     lines = [
         line(),
         line(event_id="e2", label=None),
@@ -312,16 +325,20 @@ async def test_a_file_is_sent_and_what_is_wrong_is_named(
         line(event_id=""),
         b'{"event_id": "e5"',
         b"[1]",
+        line(**messages, label="lost_or_stole_card"),
     ]
     file.write_bytes(b"\n".join(lines))
 
     done = label(settings, "--from", str(file), "--annotator", "desk")
 
     assert done.returncode == 1
-    assert "4 labels confirmed, 6 lines refused" in done.stdout
+    assert "4 labels confirmed, 7 lines refused" in done.stdout
     assert "line 5: label: none of news.topic, expected one of" in done.stdout
     assert "line 9: not JSON" in done.stdout
-    assert "6 lines are no labels" in done.stderr
+    assert "no labels, and not sent: 7 lines" in done.stderr
+    (intent,) = [each for each in done.stdout.splitlines() if each.startswith("line 11: ")]
+    assert "of its 78 labels, of which the nearest are lost_or_stolen_card, " in intent
+    assert "`bellwether label --task message.intent` lists all when you type ?" in intent
     given = {each.event_id: each for each in await sent(settings)}
     assert {name: (e.label, e.annotator, e.selection) for name, e in given.items()} == {
         "e1": ("macro", "desk", None),

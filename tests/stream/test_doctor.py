@@ -2,7 +2,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from ops.servers import Redis as RedisServer
 from ops.servers.guard import Guard
 from stream.doctor import examine, is_well
 from stream.elasticsearch_checks import check_elasticsearch
-from stream.findings import Finding, Level, Report, counted
+from stream.findings import Finding, Level, Report
 from stream.kafka_checks import check_kafka
 from stream.redis_checks import check_redis
 from stream.settings import Settings, load_settings
@@ -166,6 +166,36 @@ async def test_the_group_and_its_lag(settings: Settings) -> None:
     assert said(await kafka(settings), "7 records waiting").level is Level.WARNING
 
 
+@asynccontextmanager
+async def members(settings: Settings, number: int, topic: str) -> AsyncIterator[None]:
+    """So many consumers in the workers' group."""
+    async with AsyncExitStack() as stack:
+        for _ in range(number):
+            await stack.enter_async_context(
+                AIOKafkaConsumer(
+                    settings.topic(topic),
+                    bootstrap_servers=settings.kafka,
+                    group_id=settings.group,
+                    enable_auto_commit=False,
+                )
+            )
+        yield
+
+
+async def test_workers_without_a_partition(servers: Servers, namespace: str) -> None:
+    settings = load_settings(**servers.settings, namespace=namespace, kafka_partitions=1)
+    async with admin_of(settings) as admin:
+        await admin.create_topics([NewTopic(settings.topic("feedback"), 1, 1)])
+    async with members(settings, 1, "feedback"):
+        group = said(await kafka(settings), "worker process")
+        assert (group.level, group.what) == (Level.FINE, "1 worker process, 0 records behind")
+    await initialise(settings)
+    async with members(settings, 3, "financial-news"):
+        group = said(await kafka(settings), "worker process")
+    assert group.level is Level.WARNING
+    assert group.what == "3 worker processes for 2 partitions, 0 records behind: some have none"
+
+
 # Redis
 
 
@@ -305,6 +335,28 @@ async def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     assert "BELLWETHER_MODEL" in finding.advice
 
 
+async def test_a_misspelt_setting_is_told_with_the_one_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BELLWETHER_KAFAK", "x")
+    monkeypatch.setenv("BELLWETHER_COLOUR_OF_HAIR", "x")
+    monkeypatch.setenv("bellwether_log_level", "INFO")  # a setting, in small letters
+    settings = load_settings(model=tmp_path, kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0")
+    findings = [one for one in await examine(settings) if one.part == "settings"]
+    assert [(one.level.mark, one.what, one.advice) for one in findings] == [
+        (
+            "!",
+            "BELLWETHER_COLOUR_OF_HAIR is no setting, and nobody reads it",
+            "unset it: `README.md` lists the settings",
+        ),
+        (
+            "!",
+            "BELLWETHER_KAFAK is no setting, and nobody reads it",
+            "say BELLWETHER_KAFKA, or unset it",
+        ),
+    ]
+
+
 def test_a_warning_is_no_failure() -> None:
     report = Report("x")
     report.fine("a")
@@ -318,9 +370,3 @@ def test_a_warning_is_no_failure() -> None:
         "what": "b",
         "advice": "c",
     }
-
-
-def test_nouns_agree_with_their_numbers() -> None:
-    assert counted(1, "process") == "1 process"
-    assert counted(1200, "process") == "1,200 processes"
-    assert counted(0, "record") == "0 records"

@@ -278,7 +278,7 @@ INVALID: dict[str, tuple[dict[str, Any] | bytes, str]] = {
     "unknown task": (said("n1", "yes", task="secret"), "expected a task of financial-news: news."),
     "other stream": (said("n1", "joy", task="message.emotion"), "expected a task of financial-"),
     "label": (said("n1", "secret"), "expected one of negative, neutral, positive"),
-    "intent": (intent("m1", "secret"), "expected one of its 78 labels, such as"),
+    "intent": (intent("m1", "secret"), "expected one of its 78 labels, of which the"),
     "own label": (said("n1", "other", task="news.esg"), "expected one of yes, no"),
     "entity": (said("n1", "macro", task="news.topic", entity="Acme"), "expected with news.sent"),
     "company": (said("n1", "negative", entity="secret"), "entity: not in the event's text"),

@@ -1,6 +1,7 @@
 """Which texts are asked, in which order, and what a typed line means."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -75,6 +76,16 @@ def test_nearly_the_same_text_is_asked_once() -> None:
     assert names(order(texts)) == ["a", "c"]
 
 
+def test_foreign_texts_are_asked_as_audits_only() -> None:
+    foreign = [replace(one, foreign=True) for one in unlike(20)[10:]]
+    texts = [*unlike(10), *foreign]
+    assert {int(name) for name in names(order(texts))} == set(range(10))
+    audits = [c for c in order(texts, audit_share=0.5) if c.candidate.foreign]
+    assert audits
+    assert {c.selection for c in audits} == {AUDIT}
+    assert len(order(texts, audit_share=1)) == 20
+
+
 def test_without_texts_there_is_nothing_to_ask() -> None:
     assert order([]) == []
     assert order([], audit_share=0.5) == []
@@ -143,8 +154,33 @@ def test_typed_words_find_labels() -> None:
     assert question.read("1") == "lost_or_stolen_card"
     assert question.read("Lost_Or_Stolen") is None
     assert question.read("lost_or_stolen_card") == "lost_or_stolen_card"
+    assert question.complaint == ""
     assert question.read("no such thing") is None
     assert question.offered == []
+    assert question.complaint == "No label is named so."
+
+
+@pytest.mark.parametrize("selection", [ACTIVE, AUDIT])
+def test_a_question_mark_lists_all_labels(selection: str) -> None:
+    question = intent_question(selection)
+    assert question.read("?\n") is None
+    assert question.complaint == ""
+    assert sorted(question.offered) == sorted(INTENTS)
+    assert question.offered == list(INTENTS) or selection == ACTIVE  # an audit leads nobody
+    assert question.read("78") == question.offered[77]
+    assert question.read("79") is None
+    assert question.complaint == "79 is none of 1 to 78."
+
+
+def test_a_number_out_of_range_is_told() -> None:
+    question = Question(Choice(candidate("e", "t"), ACTIVE))
+    assert question.read("99") is None
+    assert question.complaint == "99 is none of 1 to 3."
+    assert question.read("\n") is None
+    assert question.complaint == ""
+    audit = intent_question(AUDIT)
+    assert audit.read("1") is None
+    assert audit.complaint == "No label has a number yet: ? lists all."
 
 
 @pytest.mark.parametrize("typed", ["", "\n", "  ", "0", "6", "99999999999999999999", "-1"])

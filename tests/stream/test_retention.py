@@ -254,6 +254,13 @@ async def test_an_alert_of_others_stays_without_the_ids(
     assert {alert.event_ids for alert in active if alert.rule == "crowd"} == {("m3",)}
 
 
+def test_what_is_gone_is_said() -> None:
+    assert str(Forgotten(messages=2, alerts=1)) == (
+        "removed: 2 messages, 1 alert, 0 labels; 0 alerts of others no longer name them"
+    )
+    assert str(Forgotten(trimmed=1)).endswith("; 1 alert of others no longer names them")
+
+
 async def test_an_interrupted_forget_is_completed_by_the_next(
     settings: Settings, client: AsyncElasticsearch, raised: list[Alert]
 ) -> None:
