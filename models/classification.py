@@ -12,9 +12,10 @@ from typing import Any
 import orjson
 
 from models.classifier import Classifier
+from schemas.documents import flags
 from schemas.errors import BellwetherError, ConfigurationError
 from schemas.predictions import Classification
-from schemas.records import Kind
+from schemas.records import Kind, evident_kind
 from schemas.taxonomy import SENTIMENT, Taxonomy
 
 CHUNK_LINES = 1024
@@ -28,6 +29,7 @@ class _Line:
 
     id: Any
     text: str
+    kind: Kind = Kind.NEWS
     entity: str | None = None
     language: str | None = None
     error: str | None = None
@@ -77,13 +79,14 @@ def classify_chunks(
     """One JSON line (with its newline) for each line that is not blank, in order, chunk by chunk.
 
     The text is the field `text_field`; without it `text`, else headline and body. With a `task`
-    only that one is answered, and the kind is the task's; else the kind is news. With a record's
-    own `entity`, a company's name, its `news.sentiment` is that for the company; a record's own
-    `language` counts as in a worker. A bad line becomes {"id", "error"} and `on_error` hears why.
+    only that one is answered, and the kind is the task's. Without task and kind a record's own
+    fields tell its kind, and where they do not it is news. With a record's own `entity`, a
+    company's name, its `news.sentiment` is that for the company; a record's own `language` counts
+    as in a worker. A bad line becomes {"id", "error"} and `on_error` hears why.
 
     Raises ConfigurationError at once when the task is unknown or is of the other kind.
     """
-    chosen = kind_of(classifier.taxonomy, task, kind)
+    chosen = kind_of(classifier.taxonomy, task, kind) if task or kind else None
     return _classified(chunks, classifier, task, text_field, chosen, on_error)
 
 
@@ -92,20 +95,22 @@ def _classified(
     classifier: Classifier,
     task: str | None,
     text_field: str | None,
-    kind: Kind,
+    kind: Kind | None,
     on_error: Callable[[str], None] | None,
 ) -> Iterator[bytes]:
     seen = 0
     for lines in chunks:
         numbered = enumerate(lines, seen + 1)
         seen += len(lines)
-        chunk = [_parse(number, line, text_field) for number, line in numbered if line.strip()]
+        chunk = [
+            _parse(number, line, text_field, kind) for number, line in numbered if line.strip()
+        ]
         good = [line for line in chunk if line.error is None]
         answers = iter(
             classifier.classify(
                 [line.text for line in good],
-                [kind] * len(good),
-                [[line.entity] if line.entity and kind is Kind.NEWS else [] for line in good],
+                [line.kind for line in good],
+                [[line.entity] if line.entity and line.kind is Kind.NEWS else [] for line in good],
                 [line.language for line in good],
             )
         )
@@ -135,11 +140,12 @@ def kind_of(taxonomy: Taxonomy, task: str | None, kind: Kind | None) -> Kind:
     return of_task
 
 
-def _parse(number: int, line: bytes, text_field: str | None) -> _Line:
+def _parse(number: int, line: bytes, text_field: str | None, kind: Kind | None) -> _Line:
     try:
         record = orjson.loads(line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line)
     except orjson.JSONDecodeError as error:
-        return _Line(number, "", error=f"line {number} is not JSON: {error}")
+        why = f"{error.msg} in column {error.colno}"
+        return _Line(number, "", error=f"line {number} is not JSON: {why}")
     if not isinstance(record, dict):
         return _Line(number, "", error=f"line {number} is not a JSON object")
     identity = record.get("id")
@@ -152,7 +158,7 @@ def _parse(number: int, line: bytes, text_field: str | None) -> _Line:
         value if isinstance(value := record.get(field), str) else None
         for field in ("entity", "language")
     )
-    return _Line(identity, text, entity, language)
+    return _Line(identity, text, kind or evident_kind(record) or Kind.NEWS, entity, language)
 
 
 def _text(record: dict[str, Any], text_field: str | None) -> str:
@@ -184,6 +190,7 @@ def _answer(line: _Line, classification: Classification, task: str | None) -> by
             "id": line.id,
             "text": line.text,
             "predictions": predictions,
+            "flags": list(flags(classification)),
             "model_version": classification.model_version,
         },
         option=orjson.OPT_APPEND_NEWLINE,

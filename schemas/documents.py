@@ -94,13 +94,13 @@ def judgement(
         **answers,
         **_own_answers(classification, taxonomy),
         "risk": round(risk, _DIGITS),
-        "flags": list(_flags(classification)),
+        "flags": list(flags(classification)),
         "model_version": classification.model_version,
         "classified_at": format_milliseconds(classified_at),
     }
 
 
-def _flags(classification: Classification) -> Iterator[str]:
+def flags(classification: Classification) -> Iterator[str]:
     """What to know before one trusts the answers: truncated, language:de."""
     if classification.truncated:
         yield TRUNCATED

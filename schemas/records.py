@@ -1,8 +1,9 @@
 """What arrives on Kafka: news, customers' messages and people's feedback."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
@@ -127,3 +128,19 @@ RECORD_TYPES: dict[Kind, type[NewsRecord] | type[MessageRecord]] = {
     Kind.NEWS: NewsRecord,
     Kind.MESSAGE: MessageRecord,
 }
+
+# `text` is what many call a headline, too.
+_OWN_FIELDS = {
+    Kind.NEWS: set(NewsRecord.model_fields) - set(MessageRecord.model_fields),
+    Kind.MESSAGE: set(MessageRecord.model_fields) - set(NewsRecord.model_fields) - {"text"},
+}
+
+
+def evident_kind(record: Mapping[str, Any]) -> Kind | None:
+    """The kind of which a record has more fields that only that kind has; None where neither
+    has more."""
+    given = {name for name, value in record.items() if value is not None}
+    news, message = (len(given & _OWN_FIELDS[kind]) for kind in (Kind.NEWS, Kind.MESSAGE))
+    if news == message:
+        return None
+    return Kind.NEWS if news > message else Kind.MESSAGE

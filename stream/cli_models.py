@@ -27,10 +27,16 @@ def classify(
     ] = None,
     kind: Annotated[
         Literal["news", "message"] | None,
-        typer.Option(help="What the records are.", show_default="the task's, else news"),
+        typer.Option(
+            help="What the records are.", show_default="the task's, else each record's own"
+        ),
     ] = None,
 ) -> None:
     """Classify records and print one JSON line for each, in order.
+
+    Without --task and --kind a record is what its fields say: a message where it has a customer_id,
+    channel or sent_at, for instance; where they say nothing, it is news. `flags` are those of
+    documents: truncated, and language:de of a text that the model doubts, since it is German.
 
     A line that cannot be read gives its id and the error; the exit code is then 1. A record with
     an `entity` gets its news.sentiment for that company.

@@ -33,9 +33,9 @@ def answers(
 def test_news_is_the_default(classifier: Classifier) -> None:
     (answer,), errors = answers([orjson.dumps({"text": UP})], classifier)
     assert errors == []
-    assert list(answer) == ["id", "text", "predictions", "model_version"]
+    assert list(answer) == ["id", "text", "predictions", "flags", "model_version"]
     assert (answer["id"], answer["text"]) == (1, UP)
-    assert answer["model_version"] == classifier.version
+    assert (answer["model_version"], answer["flags"]) == (classifier.version, [])
     assert set(answer["predictions"]) == {"news.sentiment", "news.topic"}
     sentiment = answer["predictions"]["news.sentiment"]
     assert sentiment["label"] == "positive"
@@ -53,6 +53,28 @@ def test_the_kind_comes_from_the_task_or_is_given(classifier: Classifier) -> Non
     assert "other" in probabilities
     (by_kind,), _ = answers([line], classifier, kind=Kind.MESSAGE)
     assert set(by_kind["predictions"]) == {"message.intent", "message.emotion"}
+
+
+def test_a_record_may_tell_its_kind(classifier: Classifier) -> None:
+    message = {"customer_id": "c1", "channel": "chat", "sent_at": "2026-11-22T06:10:00Z"}
+    lines = [
+        orjson.dumps({"text": "I lost my card"} | own)
+        for own in (message, {"source": "wire"}, {**message, "source": "app"}, {"channel": None})
+    ]
+    found, _ = answers(lines, classifier)
+    about = [{task.partition(".")[0] for task in answer["predictions"]} for answer in found]
+    assert about == [{"message"}, {"news"}, {"message"}, {"news"}]
+    found, _ = answers(lines, classifier, kind=Kind.NEWS)
+    assert all("news.topic" in answer["predictions"] for answer in found)
+
+
+def test_flags_are_those_of_documents(classifier: Classifier) -> None:
+    texts = [
+        "Der Gewinn stieg im dritten Quartal deutlich, der Umsatz aber ging zurück",
+        "up " * 999,
+    ]
+    found, _ = answers([orjson.dumps({"text": text}) for text in texts], classifier)
+    assert [answer["flags"] for answer in found] == [["language:de"], ["truncated"]]
 
 
 def test_where_the_text_stands(classifier: Classifier) -> None:
@@ -95,7 +117,9 @@ def test_a_bad_line_is_told_and_its_neighbours_pass(classifier: Classifier) -> N
     assert [a["id"] for a in found if "predictions" in a] == [1, 11]
     bad = {a["id"]: a["error"] for a in found if "error" in a}
     assert len(errors) == 8
-    assert "not JSON" in bad[2]
+    assert bad[2].startswith("line 2 is not JSON: ")
+    assert bad[2].count("line") == 1
+    assert bad[2].endswith("in column 2")
     assert "not a JSON object" in bad[4]
     assert "'text' is not a string" in bad["x"]
     assert "'text' is absent" in bad["y"]

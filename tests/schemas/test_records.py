@@ -9,7 +9,7 @@ import pytest
 
 from schemas.decoding import MAX_VALUE_BYTES, decode, decode_feedback
 from schemas.errors import Reason, RecordRejected
-from schemas.records import Channel, Kind, MessageRecord, NewsRecord
+from schemas.records import Channel, Kind, MessageRecord, NewsRecord, evident_kind
 from tests.schemas.samples import (
     ARRIVED,
     MESSAGE_SOURCE,
@@ -216,6 +216,21 @@ def test_invalid_messages(changes: dict[str, Any], said: str) -> None:
     reason, words = refused_message(**changes)
     assert reason is Reason.INVALID
     assert words.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"customer_id": "c1", "channel": "chat", "text": "a"}, Kind.MESSAGE),
+        ({"headline": "a", "url": "b"}, Kind.NEWS),
+        ({"customer_id": "c1", "sent_at": "now", "url": "b"}, Kind.MESSAGE),
+        ({"headline": "a", "channel": "chat"}, None),
+        ({"id": "1", "text": "a", "language": "de"}, None),
+        ({"text": "a", "customer_id": None}, None),
+    ],
+)
+def test_fields_tell_the_kind(fields: dict[str, Any], kind: Kind | None) -> None:
+    assert evident_kind(fields) is kind
 
 
 def test_three_errors_are_told_and_the_rest_counted() -> None:
