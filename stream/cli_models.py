@@ -9,6 +9,7 @@ import typer
 
 from schemas.errors import BellwetherError
 from stream.cli_base import Json, explained, extra
+from stream.wording import counted
 
 Data = Annotated[
     Path | None, typer.Option(help="Folder of the labelled sets.", show_default="../shared/data")
@@ -69,7 +70,8 @@ def classify(
         sys.stdout.buffer.write(answer)
         sys.stdout.buffer.flush()  # whoever feeds line by line reads line by line
     if errors:
-        raise BellwetherError(f"{len(errors)} lines could not be classified; first: {errors[0]}")
+        failed = counted(len(errors), "line")
+        raise BellwetherError(f"{failed} could not be classified; first: {errors[0]}")
 
 
 @explained

@@ -23,6 +23,7 @@ from stream.brokers import broker_admin, confirmed_producer, max_value_bytes, se
 from stream.json_lines import Line, LineFile, open_lines
 from stream.parcels import NO_SHIFT, Packer, Parcel
 from stream.settings import Settings
+from stream.wording import counted
 
 FLUSH_SECONDS = 10.0
 LINES_PER_REPORT = 200
@@ -67,7 +68,8 @@ class Tally:
     def __str__(self) -> str:
         rate = self.confirmed / self.seconds if self.seconds else 0
         return (
-            f"{self.confirmed:,} records confirmed, {self.confirmed_bytes:,} bytes, "
+            f"{counted(self.confirmed, 'record')} confirmed, "
+            f"{counted(self.confirmed_bytes, 'byte')}, "
             f"{self.seconds:.1f} s, {rate:,.0f} records/s"
         )
 

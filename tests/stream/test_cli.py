@@ -414,7 +414,7 @@ def test_classify(bellwether: Bellwether, tmp_path: Path) -> None:
     said = bellwether("classify", str(path))
     assert said.code == 1
     assert "error" in json.loads(said.out.splitlines()[1])
-    assert said.err.startswith("bellwether: 1 lines could not be classified")
+    assert said.err.startswith("bellwether: 1 line could not be classified")
 
 
 def test_what_only_an_extra_installs_is_asked_for(

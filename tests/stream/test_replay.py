@@ -219,4 +219,4 @@ async def test_ctrl_c_confirms_what_is_under_way(
         assert process.stderr is not None
         output, complaints = await process.stdout.read(), await process.stderr.read()
         assert (await process.wait(), complaints) == (130, b"")
-    assert output.startswith(b"1 records confirmed")
+    assert output.startswith(b"1 record confirmed")
