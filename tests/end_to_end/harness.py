@@ -28,7 +28,7 @@ from stream.dead_letter_reader import read_dead_letters
 from stream.settings import Settings
 
 READY_SECONDS = 60.0
-COMMAND_SECONDS = 540.0
+COMMAND_SECONDS = 1_800.0  # a trainer steps back for whatever else runs
 PAGE = 5_000
 
 Raw = tuple[str, bytes | None]  # topic without namespace, value
