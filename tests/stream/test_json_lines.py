@@ -58,7 +58,9 @@ async def test_gzip_and_rewind(tmp_path: Path) -> None:
         assert await read(file) == first == [Line(1, b"a"), Line(2, b"b")]
 
 
-@pytest.mark.parametrize("damage", [b"no gzip at all", gzip.compress(b"a\n" * 9)[:-9]])
+@pytest.mark.parametrize(
+    "damage", [b"no gzip at all", gzip.compress(b"a\n" * 9)[:-9]], ids=["other", "cut"]
+)
 async def test_damaged_gzip_is_said_plainly(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "lines.gz"
     path.write_bytes(damage)
