@@ -73,6 +73,7 @@ class HeadLessons:
         or None: those of `heads` on the same vectors.
     beside: what the n-grams add to a stage's logits of examples.
     statistics: one a stage; vectors drawn from them are repeated where there are no labelled texts.
+    companions: old texts of the tasks whose answers leave the network together with this one's.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class HeadLessons:
         beside: Beside,
         teachers: Sequence[FloatArray] | None = None,
         statistics: Sequence[ClassStatistics] = (),
+        companions: Sequence[Example] = (),
     ) -> None:
         self.heads = heads
         self.beside = beside
@@ -100,6 +102,7 @@ class HeadLessons:
         self.exit_loss = exit_loss
         self.protected = protected
         self.vectors = vectors
+        self.companions = companions
         self.fold = np.array(folds([lesson.group for lesson in lessons]), np.int64)
         few = are_few([lesson.group for lesson in lessons]) and cross_fitted
         self.learning = np.flatnonzero((self.fold != 0) | few)
@@ -238,7 +241,8 @@ class HeadLessons:
         of_lessons: Sequence[FloatArray],
         rows: IntArray,
     ) -> tuple[float, ...]:
-        """The old texts' exits, but for lessons late enough that few lose their right answer."""
+        """The old texts' exits; but late enough that no more of the companions leave than before,
+        and that few lessons lose their right answer."""
         exits = list(self.entry.plain_from)
         if len(self.kept_back) >= LEAST_TEXTS:
             by_stage = [
@@ -246,6 +250,10 @@ class HeadLessons:
                 for stage, (head, factor) in enumerate(zip(heads, factors, strict=True))
             ]
             exits = list(plain_answers(by_stage, self.exit_loss))
+        exits = [
+            max(least, self._no_more_leave(stage, heads[stage], factors[stage]))
+            for stage, least in enumerate(exits)
+        ]
         true, last = self._labels[rows], of_lessons[-1].argmax(axis=1)
         for stage, early in enumerate(of_lessons[:-1]):
             lost = (early.argmax(axis=1) != true) & (last == true)
@@ -254,6 +262,16 @@ class HeadLessons:
             if len(surest) > spared:
                 exits[stage] = min(NEVER, max(exits[stage], round(float(surest[spared]) + 1e-3, 4)))
         return tuple(exits)
+
+    def _no_more_leave(self, stage: int, head: Head, factor: float) -> float:
+        """The least confidence with which no more of the companions leave than did."""
+        if not self.companions:
+            return 0.0
+        texts = self._texts(self.companions, stage)
+        before = softmax(texts.logits(self.heads[stage])).max(axis=1)
+        left = int((before >= self.entry.plain_from[stage]).sum())
+        surest = np.sort(softmax(texts.logits(head), factor).max(axis=1))[::-1]
+        return min(NEVER, round(float(surest[left]) + 1e-4, 4)) if left < len(surest) else 0.0
 
     def _held_out(self, known: IntArray, said: IntArray) -> tuple[HeldOut, ...]:
         if self.few:

@@ -80,9 +80,9 @@ def relearn(
 def teach_heads(teaching: Teaching) -> dict[str, TaughtTask]:
     """New heads of the tasks that have lessons."""
     champion, by_task = teaching.champion, teaching.by_task
-    vectors = stored_vectors(
-        teaching.store, champion, teaching.engine, teaching.examples([*by_task]), teaching.report
-    )
+    companions = [each for name in by_task for each in teaching.companions(name)]
+    examples = [*teaching.examples([*by_task]), *companions]
+    vectors = stored_vectors(teaching.store, champion, teaching.engine, examples, teaching.report)
     arrays = head_arrays(champion)
     return {name: _taught(teaching, name, own, vectors, arrays) for name, own in by_task.items()}
 
@@ -108,6 +108,7 @@ def _taught(
         cross_fitted=True,
         beside=teaching.beside(name),
         statistics=teaching.statistics.get(name, ()),
+        companions=teaching.companions(name),
     ).learn()
     teaching.report(
         f"{name}: {len(lessons)} lessons, each for {taught.strength.lesson:g} old texts; of those "

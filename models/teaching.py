@@ -20,6 +20,10 @@ from models.recipe import Recipe
 from models.rehearsal import RECENT, Rehearsal
 from models.statistics import ClassStatistics, read_statistics
 from models.vector_store import stored_vectors
+from schemas.taxonomy import BUILT_IN_TASKS
+
+# Of each of them so many tell how many leave early.
+COMPANIONS = 1_000
 
 Report = Callable[[str], None]
 
@@ -129,3 +133,16 @@ class Teaching:
             found += self.repeated(task) if self.protected else []
             found += self.rehearsal.kept_back(task)
         return found
+
+    def companions(self, task: str) -> list[Example]:
+        """Old texts of the tasks that leave the network together with this one: surer answers to it
+        would let them leave earlier, and cost them some of their right ones."""
+        tasks = self.champion.taxonomy.tasks
+        if task not in BUILT_IN_TASKS or task not in tasks:
+            return []
+        others = [
+            name
+            for name in BUILT_IN_TASKS
+            if name != task and name in tasks and tasks[name].kind is tasks[task].kind
+        ]
+        return [each for name in others for each in self.rehearsal.kept_back(name)[:COMPANIONS]]
