@@ -26,7 +26,7 @@ demo: .venv/.base ## see it work, from Kafka to alerts; with ONCE=1 it ends by i
 	@$(VENV)/python -m ops.demo $(if $(ONCE),--once)
 
 test: .venv/.all ## run the tests, two files at a time, each on servers of their own
-	@$(VENV)/python -m pytest -q -m "not long" --numprocesses=2 --dist=loadfile $(ARGS)
+	@$(VENV)/python -m pytest -q -m "not long" --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: .venv/.all ## run the tests that take many minutes
 	@$(VENV)/python -m pytest -q -m long $(ARGS)
