@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from schemas.errors import BellwetherError, BundleError
 from stream.cli_base import Json, explained, operator_settings, run, when
 
 if TYPE_CHECKING:
@@ -112,7 +113,6 @@ def promote(named: _Named) -> None:
       $ bellwether models promote candidate
       $ bellwether models promote 6d67
     """
-    from schemas.errors import BellwetherError, BundleError
     from stream.champion import open_registry
     from stream.classifiers import load_model
 
