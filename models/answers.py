@@ -9,7 +9,7 @@ import numpy as np
 from models.data import Example, Split, of_task
 from models.drift import Reference, Tally
 from models.measures import summary
-from models.tokenizer import Span
+from models.reading import Span
 from schemas.predictions import Classification, Prediction
 from schemas.records import Kind
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy

@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from models.tokenizer import Span
+from models.reading import Span
 
 _CASHTAG = re.compile(r"\$[A-Za-z]{1,5}\b")
 _LONG_WORD = re.compile(r"\b[a-z]{5,}\b")

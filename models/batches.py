@@ -11,8 +11,9 @@ from torch.utils.data import Dataset, Sampler
 
 from models.augmentation import Augmentation
 from models.data import Example, Split
+from models.reading import Span
 from models.recipe import Finetuning
-from models.tokenizer import Span, Tokens, WindowTokenizer
+from models.tokenizer import Tokens, WindowTokenizer
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
 # Texts of so many batches are sorted by length together: enough for little padding, few enough

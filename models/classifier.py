@@ -16,7 +16,7 @@ from models.engine import Engine, Request
 from models.language import LanguageWatch
 from models.onnx_engine import OnnxEngine
 from models.probes import check_probes
-from models.tokenizer import Span
+from models.reading import Span
 from schemas.errors import BundleError
 from schemas.predictions import Classification, Prediction
 from schemas.records import Kind

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from models.duplicates import cluster_keys
+from models.reading import Reading, seen
 from schemas.errors import BellwetherError
 from schemas.taxonomy import COMPANY_SENTIMENT, EMOTION, INTENT, OTHER, SENTIMENT, TOPIC
 
@@ -236,18 +237,21 @@ def _read(folder: Path, name: str) -> Iterator[dict[str, str]]:
 
 
 def company_span(text: str, company: str) -> tuple[int, int] | None:
-    """Where a name first stands in a text, in any case; as a word of its own if it can.
+    """Where a name first stands in a text, as both are seen, in any case; as a word of its own if
+    it can.
 
     Within a longer word only a name of at least `_SHORTEST_PART` characters is found: a single
     letter stands in every text.
     """
-    if not re.search(r"\w", company):
+    name = seen(company)
+    if not re.search(r"\w", name):
         return None
-    name = re.escape(company)
-    found = re.search(rf"(?<!\w){name}(?!\w)", text, re.IGNORECASE)
-    if not found and len(company) >= _SHORTEST_PART:
-        found = re.search(name, text, re.IGNORECASE)
-    return found.span() if found else None
+    reading = Reading(text)
+    pattern = r"\s+".join(map(re.escape, name.split()))
+    found = re.search(rf"(?<!\w){pattern}(?!\w)", reading.text, re.IGNORECASE)
+    if not found and len(name) >= _SHORTEST_PART:
+        found = re.search(pattern, reading.text, re.IGNORECASE)
+    return reading.stored(found.span()) if found else None
 
 
 def of_task(examples: Iterable[Example], task: str, *splits: Split) -> list[Example]:

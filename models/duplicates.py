@@ -1,8 +1,8 @@
 """Groups of texts that are nearly the same: reposts, one template with another company, rewordings.
 
-Texts are compared without links, cashtags, numbers, case, punctuation and repost marks. Two texts
-belong together when their sets of word pairs overlap by a Jaccard index of at least 0.6; candidates
-are found by MinHash (Broder 1997) in 12 bands of 3 hashes.
+Texts are compared as they are seen, without links, cashtags, numbers, case, punctuation and repost
+marks. Two texts belong together when their sets of word pairs overlap by a Jaccard index of at
+least 0.6; candidates are found by MinHash (Broder 1997) in 12 bands of 3 hashes.
 """
 
 import re
@@ -12,6 +12,8 @@ from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+
+from models.reading import seen
 
 SIMILAR = 0.6
 _BANDS, _HASHES_A_BAND = 12, 3
@@ -23,7 +25,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 def normalized(text: str) -> tuple[str, ...]:
     """The words that are compared. A text of nothing else keeps its own words."""
-    words = _WORD.findall(_NOISE.sub(" ", text.lower()))
+    words = _WORD.findall(_NOISE.sub(" ", seen(text).lower()))
     return tuple(words) or (text.strip().lower(),)
 
 

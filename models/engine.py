@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.ngrams import NgramModel
-from models.tokenizer import Span, Tokens
+from models.reading import Span
+from models.tokenizer import Tokens
 
 FloatArray = npt.NDArray[np.float32]
 

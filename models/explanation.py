@@ -28,7 +28,8 @@ from models.bundle import SHIPPED_BUNDLE, Bundle, taxonomy_of
 from models.classification import kind_of
 from models.data import company_span
 from models.engine import span_weights
-from models.tokenizer import LINK, MENTION, Span, Tokens, WindowTokenizer
+from models.reading import Span
+from models.tokenizer import LINK, MENTION, Tokens, WindowTokenizer
 from models.torch_network import TorchNetwork
 from schemas.errors import BundleError, ConfigurationError
 from schemas.records import Kind

@@ -13,7 +13,7 @@ import orjson
 
 from models.classification import read_chunks
 from models.data import DataError, Example, company_span, divided
-from models.tokenizer import Span
+from models.reading import Span
 from schemas.taxonomy import EMOTION, INTENT, LONGEST_LABEL, SENTIMENT, Task
 
 SHIPPED_MESSAGES = Path(__file__).with_name("checks") / "customer_messages.jsonl"

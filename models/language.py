@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from models.reading import seen
 from models.tokenizer import Tokens
 
 
@@ -131,7 +132,7 @@ class LanguageWatch:
         said = self._code(stated)
         if said and said not in self._own:
             return said
-        words = _NOISE.sub(" ", text[:READ_CHARACTERS])
+        words = _NOISE.sub(" ", seen(text)[:READ_CHARACTERS])
         if not words.isascii() and self._is_illegible(words, tokens):
             return self._named(words)
         if said or self._has_common_words(words):

@@ -3,18 +3,18 @@
 Cards, IBANs, e-mail addresses, telephone numbers and the sender's own name become words: [card],
 [iban], [email], [phone], [name]. Numbers are masked by what they are (checksums, numbering plans),
 so that amounts, dates, order numbers and tickers stay. What is masked already stays as it is.
+Numbers and names are looked for in the text as it is seen: a character that nobody sees hides none.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
 from models.names import name_spans
-
-Span = tuple[int, int]
+from models.reading import Reading, Span
 
 CARD, IBAN, EMAIL, PHONE, NAME = "[card]", "[iban]", "[email]", "[phone]", "[name]"
 
@@ -61,11 +61,12 @@ def masked(text: str) -> str:
 
 def _masked_once(text: str) -> str:
     for spans, word in _KINDS:
-        text = _replaced(text, spans(text), word)
+        reading = Reading(text)
+        text = _replaced(text, map(reading.stored, spans(reading.text)), word)
     return text
 
 
-def _replaced(text: str, spans: Iterator[Span], word: str) -> str:
+def _replaced(text: str, spans: Iterable[Span], word: str) -> str:
     pieces = []
     done = 0
     for start, end in sorted(spans):

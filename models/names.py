@@ -8,7 +8,7 @@ for: without a list of all names that would mask companies and products.
 import re
 from collections.abc import Iterator
 
-Span = tuple[int, int]
+from models.reading import Span
 
 MAX_WORDS = 4
 

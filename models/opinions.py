@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models.data import Example, Split, company_span
-from models.tokenizer import Span
+from models.reading import Span
 from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
 # The source of examples that are lessons.

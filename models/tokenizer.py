@@ -1,4 +1,4 @@
-"""From text to token ids, cut at the window.
+"""From text, as a person sees it, to token ids, cut at the window.
 
 A bundle's tokenizer is the encoder's with one addition: links become a space and mentions a lone
 "@". Their random letters cost a third of a post's tokens and say nothing.
@@ -12,6 +12,8 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
+from models.reading import Reading, Span, seen
+
 # No token needs this many characters on average; beyond, tokenising would be work thrown away.
 CHARACTERS_PER_TOKEN = 16
 UNKNOWN = ("[UNK]", "<unk>")
@@ -19,8 +21,6 @@ UNKNOWN = ("[UNK]", "<unk>")
 # In the language of Oniguruma and of Python. Posts are often cut in the middle of a link.
 LINK = r"(?i:https?:|www\.|pic\.twitter\.com)\S*"
 MENTION = r"(?<!\w)@[A-Za-z_]\w*"
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ class WindowTokenizer:
         self, texts: Sequence[str], spans: Sequence[Sequence[Span]] | None = None
     ) -> list[Tokens]:
         """`spans`: for each text, pairs of character positions whose tokens are to be found."""
-        wanted = spans or [()] * len(texts)
-        shifts = [len(text) - len(text.lstrip()) for text in texts]
-        stripped = [text.strip() for text in texts]
+        read, wanted = _read(texts, spans)
+        shifts = [len(text) - len(text.lstrip()) for text in read]
+        stripped = [text.strip() for text in read]
         cut = [_without_surrogates(text[: self._max_characters]) for text in stripped]
         # Only with spans are the tokens' places in the text worth their price.
         encode = self._tokenizer.encode_batch if any(wanted) else self._tokenizer.encode_batch_fast
@@ -78,6 +78,19 @@ class WindowTokenizer:
                 encodings, cut, stripped, shifts, wanted, strict=True
             )
         ]
+
+
+def _read(
+    texts: Sequence[str], spans: Sequence[Sequence[Span]] | None
+) -> tuple[Sequence[str], Sequence[Sequence[Span]]]:
+    """The texts as they are seen, with where the spans are in them."""
+    if spans is None or not any(spans):
+        return [seen(text) for text in texts], [()] * len(texts)
+    readings = [Reading(text) for text in texts]
+    moved = [
+        [reading.seen(span) for span in own] for reading, own in zip(readings, spans, strict=True)
+    ]
+    return [reading.text for reading in readings], moved
 
 
 def serving_tokenizer(encoders: bytes) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 from models.data import Example
 from models.engine import FloatArray, Request
 from models.onnx_engine import COMPANY_POOLED, POOLED, OnnxEngine
-from models.tokenizer import Span
+from models.reading import Span
 
 CHUNK_TEXTS = 2048
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from models.reading import folded
 from schemas.predictions import Classification, Prediction, sentiment_of_emotion
 from schemas.records import Kind, Record
 from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Taxonomy
@@ -28,6 +29,14 @@ class _Event:
     record: Record
     risk: float
     predictions: Mapping[str, Prediction]
+    _folded: str | None = None
+
+    @property
+    def folded(self) -> str:
+        """The text as words are looked for in it; made once, for the first rule that asks."""
+        if self._folded is None:
+            self._folded = folded(self.record.text)
+        return self._folded
 
 
 _Test = Callable[[_Event], bool]
@@ -155,12 +164,12 @@ def _attribute_test(name: str, values: Collection[str]) -> _Test:
 
 
 def _words_test(words: Iterable[str]) -> _Test:
-    """Whole words or phrases, in any case; scripts without spaces have no whole words."""
-    folded = [word.casefold() for word in words]
-    patterns = [(word, re.compile(_whole_word(word))) for word in folded]
+    """Whole words or phrases, as they are seen, in any case and however broken into lines; scripts
+    without spaces have no whole words."""
+    patterns = [(word, re.compile(_whole_word(word))) for word in map(folded, words)]
 
     def contained(event: _Event) -> bool:
-        text = event.record.text.casefold()
+        text = event.folded
         # Plain search first: a pattern alone is many times slower on a long text.
         return any(word in text and pattern.search(text) for word, pattern in patterns)
 

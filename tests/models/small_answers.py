@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from models.tokenizer import Span
+from models.reading import Span
 from schemas.predictions import Classification, Prediction
 from schemas.records import Kind
 from schemas.taxonomy import SENTIMENT, Task, Taxonomy, load_taxonomy

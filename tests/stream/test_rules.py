@@ -111,6 +111,10 @@ def keys(matches: tuple[Match, ...]) -> list[str]:
         ("words: [STRASSE]", {"headline": "Die Straße"}, BAD, 0.0, True),
         ("words: [破产]", {"headline": "公司申请破产保护"}, BAD, 0.0, True),
         ("words: [hidden]", {"body": "Here it is hidden."}, BAD, 0.0, True),
+        ("words: [legal action]", {"headline": "Le\u00adgal\u00a0action"}, BAD, 0.0, True),
+        ("words: [legal action]", {"body": "<p>legal\n  <b>act</b>ion</p>"}, BAD, 0.0, True),
+        ("words: [action]", {"body": "<style>.action {}</style>Hello"}, BAD, 0.0, False),
+        ('words: ["le\\u00adgal\\u2019s"]', {"headline": "legal's"}, BAD, 0.0, True),
     ],
 )
 def test_conditions_on_news(
