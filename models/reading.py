@@ -6,8 +6,8 @@ and names read the text without them, while the text is stored as it came; so a 
 one can be told in the other.
 
 The normal form is NFKC (Unicode Standard Annex 15) without invisible characters, with plain spaces,
-apostrophes, quotes and hyphens; an ellipsis stays one character. Where a text is HTML, what a browser would not show is left out;
-entities are read in any text.
+apostrophes, quotes and hyphens; an ellipsis stays one character. Where a text is HTML, what a
+browser would not show is left out; entities are read in any text.
 """
 
 import re

@@ -13,7 +13,8 @@ from schemas.records import Kind, MessageRecord, NewsRecord, Record, news_text
 from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Task, Taxonomy
 from schemas.times import format_milliseconds, format_rfc3339
 
-TRUNCATED, LANGUAGE = "truncated", "language"
+TRUNCATED, LANGUAGE, SYMBOLS_CUT = "truncated", "language", "symbols_cut"
+MAX_SYMBOLS = 100  # of a document; the list of a record may be longer
 _DIGITS = 6  # of a probability: more is noise, and bytes
 
 
@@ -94,10 +95,15 @@ def judgement(
         **answers,
         **_own_answers(classification, taxonomy),
         "risk": round(risk, _DIGITS),
-        "flags": list(flags(classification)),
+        "flags": [*_record_flags(record), *flags(classification)],
         "model_version": classification.model_version,
         "classified_at": format_milliseconds(classified_at),
     }
+
+
+def _record_flags(record: Record) -> Iterator[str]:
+    if isinstance(record, NewsRecord) and len(record.symbols or ()) > MAX_SYMBOLS:
+        yield SYMBOLS_CUT
 
 
 def flags(classification: Classification) -> Iterator[str]:
@@ -121,7 +127,7 @@ def _news_fields(record: NewsRecord) -> dict[str, Any]:
         "body": record.body,
         "source": record.source,
         "url": record.url,
-        "symbols": None if record.symbols is None else list(record.symbols),
+        "symbols": None if record.symbols is None else list(record.symbols[:MAX_SYMBOLS]),
         "language": record.language,
     }
 

@@ -28,7 +28,6 @@ MAX_HEADLINE_CHARACTERS = 2_000
 MAX_TEXT_CHARACTERS = 100_000
 # A headline, a blank line and a body: the longest text that a record can have.
 MAX_RECORD_TEXT_CHARACTERS = MAX_HEADLINE_CHARACTERS + 2 + MAX_TEXT_CHARACTERS
-MAX_SYMBOLS = 100
 _QUOTED_CHARACTERS = 40
 _LISTED_ERRORS = 3
 
@@ -46,6 +45,17 @@ def _not_blank(value: str) -> str:
     if value.isspace():
         raise PydanticCustomError("blank", "only white space")
     return value
+
+
+def _absent(value: object) -> object:
+    return None if isinstance(value, str) and (not value or value.isspace()) else value
+
+
+def _named(value: object) -> object:
+    """A list without its empty texts; nothing where none is left."""
+    if not isinstance(value, list | tuple):
+        return value
+    return [item for item in value if _absent(item) is not None or item is None] or None
 
 
 def _instant(value: object) -> datetime:
@@ -98,32 +108,44 @@ Name = Annotated[
     Field(description="text of 1 to 256 characters"),
 ]
 
-# Fields that may be absent or null.
+# Fields that may be absent, null or empty, which all means that nobody knows.
+_Optional = BeforeValidator(_absent)
 Body = Annotated[
     Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS)] | None,
+    _Optional,
     Field(description="text of at most 100,000 characters"),
 ]
 RecordText = Annotated[
     Annotated[str, StringConstraints(max_length=MAX_RECORD_TEXT_CHARACTERS)] | None,
+    _Optional,
     Field(description="text of at most 102,002 characters"),
 ]
 ShortText = Annotated[
     Annotated[str, StringConstraints(max_length=256)] | None,
+    _Optional,
     Field(description="text of at most 256 characters"),
+]
+SourceName = Annotated[
+    Annotated[str, StringConstraints(max_length=256)] | None,
+    _Optional,
+    Field(description="text of at most 256 characters, empty where nobody knows"),
 ]
 Url = Annotated[
     Annotated[str, StringConstraints(max_length=2_048)] | None,
+    _Optional,
     Field(description="text of at most 2,048 characters"),
 ]
 Language = Annotated[
     Annotated[str, StringConstraints(max_length=35)] | None,  # RFC 5646, section 4.4.1
+    _Optional,
     Field(description="a language tag of at most 35 characters, such as en or pt-BR"),
 ]
-_Symbol = Annotated[str, StringConstraints(min_length=1, max_length=32)]
+_Symbol = Annotated[str, StringConstraints(max_length=64)]
 Symbols = Annotated[
     # JSON knows lists only, and a frozen record wants a tuple: the outer type alone is not strict.
-    Annotated[tuple[_Symbol, ...], Strict(False), Field(max_length=MAX_SYMBOLS)] | None,
-    Field(description="a list of at most 100 texts of 1 to 32 characters each"),
+    Annotated[tuple[_Symbol, ...], Strict(False)] | None,
+    BeforeValidator(_named),
+    Field(description="a list of texts of at most 64 characters each"),
 ]
 
 

@@ -17,6 +17,7 @@ from schemas.fields import (
     Name,
     RecordText,
     ShortText,
+    SourceName,
     Symbols,
     Url,
 )
@@ -45,7 +46,7 @@ class Channel(StrEnum):
 
 def news_text(headline: str, body: str | None) -> str:
     """The text of a piece of news: the headline, a blank line and the body if there is one."""
-    return f"{headline}\n\n{body}" if body and not body.isspace() else headline
+    return f"{headline}\n\n{body}" if body else headline
 
 
 class Received(BaseModel):
@@ -60,7 +61,7 @@ class NewsRecord(Received):
     published_at: Instant
     headline: Headline
     body: Body = None
-    source: Name
+    source: SourceName
     url: Url = None
     symbols: Symbols = None
     language: Language = None

@@ -20,6 +20,7 @@ local ALERTS, ACTIVE, STATE = ROOT .. 'alerts', ROOT .. 'alerts:active', ROOT ..
 local DUE, RESOLVING = ROOT .. 'alerts:due', ROOT .. 'alerts:resolving'
 
 local STREAM_ENTRIES = 10000
+local COUNT_MARK = '\1' -- no JSON has it unescaped, so no headline can hold one
 local NEWEST_EVENTS = 20
 local WINDOW_MEMBERS = 10000 -- bounds a window that one hot key fills for days
 local LATE_MS = 24 * 60 * 60 * 1000
@@ -193,7 +194,7 @@ local function activate(alert)
 end
 
 local function raise(match, event, count, members)
-  local reason = string.gsub(match.reason, '{count}', whole(count))
+  local reason = string.gsub(match.reason, COUNT_MARK, whole(count))
   local alert = {
     id = match.id, fingerprint = match.fingerprint, head = match.head .. ',"reason":' .. reason,
     stream = event.stream, event_id = event.id, event_ms = event.ms, count = count,
@@ -209,8 +210,8 @@ local function raise(match, event, count, members)
   return json
 end
 
--- The alert that a match raises, as JSON, or nil. `reason` of a match is a JSON string that may hold
--- {count}, its `head` the JSON of the rest of the alert that never changes.
+-- The alert that a match raises, as JSON, or nil. `reason` of a match is a JSON string with marks
+-- where the count goes, its `head` the JSON of the rest of the alert that never changes.
 local function answer(match, event)
   if match.count > 1 then
     remember(window_key(match), event.ms, event.id, match.window_ms)

@@ -43,6 +43,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _BLOCK_MS = 1000  # well under every socket timeout
 _PAGE = 500
 _LONGEST_PAUSE_SECONDS = 1.0
+_COUNT_MARK = "\x01"
 _FILLED_BY_THE_SCRIPT = {"status", "reason", "count", "event_ids"}
 _T = TypeVar("_T")
 _ALERTS = TypeAdapter(tuple[Alert, ...])
@@ -208,7 +209,7 @@ def _match(event: Judged, match: Match, now: datetime) -> dict[str, Any]:
         event_id=event.event_id,
         event_ids=(event.event_id,),
         key=match.key,
-        reason=match.reason,
+        reason="".join(match.reason),
         risk=event.risk,
         count=1,
         event_time=event.event_time,
@@ -219,11 +220,17 @@ def _match(event: Judged, match: Match, now: datetime) -> dict[str, Any]:
         "id": alert.id,
         "fingerprint": alert.fingerprint,
         "head": alert.model_dump_json(exclude=_FILLED_BY_THE_SCRIPT).removesuffix("}"),
-        "reason": orjson.dumps(match.reason).decode(),
+        "reason": _marked(match.reason),
         "count": match.count,
         "window_ms": match.window_ms,
         "cool_down_ms": match.cool_down_ms,
     }
+
+
+def _marked(reason: Sequence[str]) -> str:
+    """The JSON of a reason, with the script's mark wherever the count goes."""
+    parts = (orjson.dumps(part).decode()[1:-1] for part in reason)
+    return f'"{_COUNT_MARK.join(parts)}"'
 
 
 def _ms(instant: datetime) -> int:

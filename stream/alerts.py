@@ -11,14 +11,15 @@ class Match:
     """An event fits a rule under a key; whether that is an alert, the store decides.
 
     `count` events under the key within `window_ms` make an alert; 1 with no window: each event
-    does. `reason` may hold `{count}`, which the store fills. Within `cool_down_ms` of an alert, in
-    event time and in both directions, no second one is raised; 0: each match is an alert.
+    does. `reason` is a sentence in parts, between which the store puts the count. Within
+    `cool_down_ms` of an alert, in event time and in both directions, no second one is raised; 0:
+    each match is an alert.
     """
 
     rule: str
     key: str
     severity: Severity
-    reason: str
+    reason: tuple[str, ...]
     count: int = 1
     window_ms: int = 0
     cool_down_ms: int = 0

@@ -58,7 +58,7 @@ def make_analysis(classifier: Classifier, settings: Settings) -> Analysis:
     taxonomy = classifier.taxonomy
     return Analysis(
         risk=RiskModel.load(settings.risk, taxonomy),
-        rules=RuleBook.load(settings.rules, taxonomy),
+        rules=RuleBook.load(settings.rules, taxonomy, most_symbols=settings.alert_max_symbols),
         taxonomy=taxonomy,
         prefix=settings.prefix,
         alert_max_age_seconds=settings.alert_max_age_seconds,

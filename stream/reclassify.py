@@ -15,6 +15,7 @@ import orjson
 from elasticsearch import AsyncElasticsearch
 from pydantic import ValidationError
 
+from schemas.documents import SYMBOLS_CUT
 from schemas.records import RECORD_TYPES, Kind, Record
 from schemas.times import format_rfc3339
 from stream.bulk import send_bulk
@@ -153,14 +154,17 @@ class _Reclassification:
 
 def _record(kind: Kind, hit: Hit) -> Record | None:
     try:
-        return RECORD_TYPES[kind].model_validate(hit["_source"])
+        return RECORD_TYPES[kind].model_validate({"source": None, **hit["_source"]})
     except ValidationError:
         return None
 
 
 def _update(hit: Hit, judged: dict[str, Any]) -> bytes:
-    """Of the model's fields alone. Own tasks that this model does not have are taken away."""
+    """Of the model's fields alone. Own tasks that this model does not have are taken away; that
+    symbols were cut off shows in the flags alone, and stays."""
     stale: dict[str, Any] = {"tasks": []} if "tasks" in hit["_source"] else {}
+    if SYMBOLS_CUT in hit["_source"].get("flags", ()):
+        judged = {**judged, "flags": [SYMBOLS_CUT, *judged["flags"]]}
     place = {"_index": hit["_index"], "_id": hit["_id"], "retry_on_conflict": _RETRIES}
     return b"".join(
         orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

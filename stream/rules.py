@@ -4,12 +4,13 @@ The rules are compiled to small tests once, cheapest first, since every event me
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-from models.reading import folded
+from models.reading import folded, seen
+from schemas.alerts import Severity
 from schemas.predictions import Classification, Prediction, sentiment_of_emotion
 from schemas.records import Kind, Record
 from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Taxonomy
@@ -17,6 +18,7 @@ from stream.alerts import Match
 from stream.rule_file import Labels, Rule, read_rules
 
 HEADLINE_CHARACTERS = 140
+MOST_SYMBOLS = 10
 
 _UNITS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000))
 _TASKS = {"sentiment": SENTIMENT, "topic": TOPIC, "intent": INTENT, "emotion": EMOTION}
@@ -42,13 +44,15 @@ class _Event:
 _Test = Callable[[_Event], bool]
 _Keys = Callable[[_Event], Iterable[str | None]]
 _Words = Callable[[_Event, str], str]
+_Piece = tuple[str, str | None]  # as it stands, and the field behind it
 
 
 class RuleBook:
     """The rules of both kinds, ready to match."""
 
-    def __init__(self, rules: Iterable[Rule], taxonomy: Taxonomy) -> None:
+    def __init__(self, rules: Iterable[Rule], taxonomy: Taxonomy, most_symbols: int) -> None:
         self._taxonomy = taxonomy
+        self._most_symbols = most_symbols
         self._rules: dict[Kind, list[_Compiled]] = {kind: [] for kind in Kind}
         self._needs_sentiment = False
         for rule in rules:
@@ -56,28 +60,38 @@ class RuleBook:
             self._needs_sentiment |= rule.kind is Kind.MESSAGE and _looks_at_sentiment(rule)
 
     @classmethod
-    def load(cls, path: Path | None, taxonomy: Taxonomy) -> "RuleBook":
-        """The shipped rules, or those at `path`. Raises ConfigurationError with file, line and
-        reason."""
-        return cls(read_rules(path, taxonomy), taxonomy)
+    def load(
+        cls, path: Path | None, taxonomy: Taxonomy, *, most_symbols: int = MOST_SYMBOLS
+    ) -> "RuleBook":
+        """The shipped rules, or those at `path`.
+
+        An event with more than `most_symbols` symbols is news about none of them (see `matches`).
+        Raises ConfigurationError with
+        file, line and reason.
+        """
+        return cls(read_rules(path, taxonomy), taxonomy, most_symbols)
 
     def matches(
         self, record: Record, classification: Classification, risk: float
     ) -> tuple[Match, ...]:
         """Every rule that the event matches, once for each key that the event has.
 
-        The model's answers to a text in a language that it does not know match nothing: only rules
+        Rules by symbol do not match an event of very many symbols; where no rule by event does
+        either, the severest of them that counts nothing stands for all, under the event's id. The
+        model's answers to a text in a language that it does not know match nothing: only rules
         that ask for none of them are left.
         """
         blind = classification.foreign_language is not None
         event = _Event(record, risk, self._by_field(record.kind, classification))
-        return tuple(
-            rule.match(event, key)
+        fitting = [
+            rule
             for rule in self._rules[record.kind]
             if not (blind and rule.asks_the_model) and rule.fits(event)
-            for key in rule.keys(event)
-            if key
-        )
+        ]
+        names = len(set(_symbols(event)))
+        if names > self._most_symbols:
+            return _of_a_crowd(fitting, event, f"{names} companies")
+        return _by_key(fitting, event)
 
     def _by_field(self, kind: Kind, classification: Classification) -> dict[str, Prediction]:
         given = classification.predictions
@@ -87,28 +101,45 @@ class RuleBook:
         return found
 
 
+def _by_key(rules: Iterable["_Compiled"], event: _Event) -> tuple[Match, ...]:
+    return tuple(rule.match(event, key) for rule in rules for key in rule.keys(event) if key)
+
+
+def _of_a_crowd(fitting: Sequence["_Compiled"], event: _Event, name: str) -> tuple[Match, ...]:
+    """What an event matches that names many companies, so `name` is what they are called."""
+    others = [rule for rule in fitting if rule.key != "symbol"]
+    at_once = [rule for rule in fitting if rule.key == "symbol" and not rule.counts]
+    found = _by_key(others, event)
+    if not at_once or any(rule.key == "event_id" for rule in others):
+        return found
+    severest = max(at_once, key=lambda rule: rule.severity)
+    return *found, severest.match(event, event.record.id, name)
+
+
 class _Compiled:
     """One rule as tests, keys and the parts of its reason."""
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
+        self.key = rule.key
+        self.counts = rule.count is not None
+        self.severity = list(Severity).index(rule.severity)
         self._tests = tuple(_tests(rule))
         self.asks_the_model = bool(rule.when.min_risk or [*rule.label_conditions])
         self.keys = _keys(rule)
-        fields = {field for _, field, _, _ in Formatter().parse(rule.reason) if field}
-        self._words = {field: _words(field, rule) for field in fields}
+        self._reason = tuple(_sentence(part, rule) for part in _between_counts(rule.reason))
 
     def fits(self, event: _Event) -> bool:
         return all(test(event) for test in self._tests)
 
-    def match(self, event: _Event, key: str) -> Match:
+    def match(self, event: _Event, key: str, name: str | None = None) -> Match:
+        """`name` is what the reason calls the key (None: the same)."""
         rule = self._rule
-        words = {field: word(event, key) for field, word in self._words.items()}
         return Match(
             rule=rule.name,
             key=key,
             severity=rule.severity,
-            reason=rule.reason.format_map(words),
+            reason=tuple(words(event, name or key) for words in self._reason),
             count=rule.count or 1,
             window_ms=rule.window or 0,
             cool_down_ms=rule.cool_down_ms,
@@ -209,25 +240,44 @@ def _plain(value: str | None) -> str | None:
     return None if value is None else str(value)
 
 
+def _between_counts(reason: str) -> list[list[_Piece]]:
+    """The pieces of a reason, parted where the count goes, which only the store knows.
+
+    Fields are filled once, here: what stands in braces in a headline is no field.
+    """
+    parts: list[list[_Piece]] = [[]]
+    for literal, field, _, _ in Formatter().parse(reason):
+        parts[-1].append((literal, None if field == "count" else field))
+        if field == "count":
+            parts.append([])
+    return parts
+
+
+def _sentence(pieces: Sequence[_Piece], rule: Rule) -> _Words:
+    """Fills the fields of a part of a reason."""
+    filled = [(literal, _words(field, rule) if field else None) for literal, field in pieces]
+    return lambda event, key: "".join(
+        literal + (words(event, key) if words else "") for literal, words in filled
+    )
+
+
 def _words(field: str, rule: Rule) -> _Words:
-    """How a field of the reason is filled. `{count}` stays for the store, which counts."""
+    """How a field of the reason is filled."""
     if field in ("key", "symbol"):
         return lambda _, key: key
-    if field == "count":
-        return lambda *_: "{count}"
     if field == "window":
         window = _duration(rule.window or 0)
         return lambda *_: window
     if field == "risk":
         return lambda event, _: f"{event.risk:.2f}"
     if field == "headline":
-        return lambda event, _: _shortened(getattr(event.record, "headline", ""))
+        return lambda event, _: _shortened(seen(getattr(event.record, "headline", "")))
     task, _, confidence = field.partition("_")
     if confidence:
         return lambda event, _: f"{event.predictions[task].confidence:.0%}"
     if task in _TASKS:
         return lambda event, _: event.predictions[task].label.replace("_", " ")
-    return lambda event, _: str(getattr(event.record, field))
+    return lambda event, _: str(getattr(event.record, field) or f"no {field}")
 
 
 def _shortened(text: str) -> str:

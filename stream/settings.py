@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     alert_max_age_seconds: float = Field(
         3600, gt=0, description="An event older than this at its arrival raises no alert"
     )
+    alert_max_symbols: int = Field(
+        10, ge=1, description="An event with more symbols is news about none: it raises one alert"
+    )
     batch_tokens: int = Field(8192, ge=256, description="Tokens of a full batch")
     batch_records: int = Field(256, ge=1, description="Records of a full batch")
     linger_seconds: float = Field(

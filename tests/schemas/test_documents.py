@@ -132,3 +132,17 @@ def test_a_resolved_alert_changes_its_status_and_no_more() -> None:
     assert write.index == "alerts-2026.11"
     assert write.doc == {"status": "resolved"}
     assert write.upsert == {**alert().as_dict(), "status": "resolved"}
+
+
+def test_a_long_list_of_symbols_is_cut_with_a_flag() -> None:
+    answers = classified(TAXONOMY, Kind.NEWS, "negative", "financials")
+    symbols = [f"S{number}" for number in range(101)]
+    cut = written(as_bytes(news(symbols=symbols)), Kind.NEWS, answers)
+    whole = written(as_bytes(news(symbols=symbols[:100])), Kind.NEWS, answers)
+    assert cut["symbols"] == whole["symbols"] == symbols[:100]
+    assert (cut["flags"], whole["flags"]) == (["symbols_cut"], [])
+
+
+def test_a_document_has_no_source_that_nobody_knows() -> None:
+    answers = classified(TAXONOMY, Kind.NEWS, "negative", "financials")
+    assert "source" not in written(as_bytes(news(source="")), Kind.NEWS, answers)

@@ -23,9 +23,11 @@ def match(
     cool_down: float = 0,
     reason: str = "because",
 ) -> Match:
-    """Durations in seconds."""
+    """Durations in seconds; {count} in the reason is where the store counts."""
     window_ms, cool_down_ms = int(window * 1000), int(cool_down * 1000)
-    return Match(rule, key, Severity.WARNING, reason, count, window_ms, cool_down_ms)
+    return Match(
+        rule, key, Severity.WARNING, tuple(reason.split("{count}")), count, window_ms, cool_down_ms
+    )
 
 
 def event(event_id: str, seconds: float = 0.0, *matches: Match) -> Judged:

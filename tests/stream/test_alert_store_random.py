@@ -48,7 +48,7 @@ def judged_events(draw: st.DrawFn) -> list[Judged]:
 
 def named(rule: Match, event_id: str) -> Match:
     """A rule without a key is keyed by the event."""
-    return rule if rule.key else match(rule.rule, event_id, reason=rule.reason)
+    return rule if rule.key else match(rule.rule, event_id, reason="{count}".join(rule.reason))
 
 
 @st.composite

@@ -147,8 +147,8 @@ async def test_prune_says_which_server_is_away() -> None:
 
 # forget
 
-FRAUD = Match("fraud", "e", Severity.CRITICAL, "A customer reports fraud", cool_down_ms=0)
-CROWD = Match("crowd", "card_lost", Severity.WARNING, "{count} lost cards", 2, 600_000, 600_000)
+FRAUD = Match("fraud", "e", Severity.CRITICAL, ("A customer reports fraud",), cool_down_ms=0)
+CROWD = Match("crowd", "card_lost", Severity.WARNING, ("", " lost cards"), 2, 600_000, 600_000)
 
 
 def judged(event_id: str, *matches: Match, stream: str = MESSAGES) -> Judged:

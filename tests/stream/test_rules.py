@@ -25,7 +25,7 @@ from stream.rules import HEADLINE_CHARACTERS, RuleBook
 TAXONOMY = load_taxonomy()
 TASKS = {"sentiment": SENTIMENT, "topic": TOPIC, "intent": INTENT, "emotion": EMOTION}
 REST = """
-  severity: info
+  severity: warning
   reason: because
 """
 
@@ -221,7 +221,7 @@ def test_a_match_says_what_the_store_needs(book: Any) -> None:
   reason: "{count} on {symbol} within {window}: {sentiment}, {topic} ({topic_confidence}), {risk}"
 """)
     (match,) = rules.matches(news(symbols=["ACME"]), BAD, 0.123)
-    reason = "{count} on ACME within 15 minutes: negative, earnings (80%), 0.12"
+    reason = ("", " on ACME within 15 minutes: negative, earnings (80%), 0.12")
     assert match == Match("story", "ACME", Severity.CRITICAL, reason, 3, 15 * 60_000, 2 * 3_600_000)
 
 
@@ -234,14 +234,15 @@ def test_cool_down_is_by_default_the_window_or_none(book: Any) -> None:
 def test_reasons_are_words(book: Any) -> None:
     text = message_rule(key="channel").replace("because", '"{channel}: {intent}, {key}"')
     (match,) = book(text).matches(message(), THEFT, 0.0)
-    assert match.reason == "chat: compromised card, chat"
+    assert match.reason == ("chat: compromised card, chat",)
 
 
 def test_a_headline_in_a_reason_is_one_line_of_bounded_length(book: Any) -> None:
     text = news_rule().replace("because", '"{headline}"')
     (match,) = book(text).matches(news(headline="a {risk}\n" + "b" * 500), BAD, 0.0)
-    assert match.reason.startswith("a {risk} bbb")
-    assert len(match.reason) == HEADLINE_CHARACTERS
+    (reason,) = match.reason
+    assert reason.startswith("a {risk} bbb")
+    assert len(reason) == HEADLINE_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,77 @@ def test_a_headline_in_a_reason_is_one_line_of_bounded_length(book: Any) -> None
 def test_a_window_in_words(book: Any, window: str, words: str) -> None:
     text = news_rule(key="topic").replace("because", '"{window}"')
     text = text.replace("severity", f"count: 2\n  window: {window}\n  severity")
-    assert book(text).matches(news(), BAD, 0.0)[0].reason == words
+    assert book(text).matches(news(), BAD, 0.0)[0].reason == (words,)
+
+
+@pytest.mark.parametrize(
+    "headline", ["Acme {count} files", "{key} {{count}} {}", "\x01 {0}", "{", "{window} }{count"]
+)
+def test_a_headline_is_no_template(book: Any, headline: str) -> None:
+    text = news_rule(key="topic").replace("because", '"{count} in {window}: {headline} {{count}}"')
+    text = text.replace("severity", "count: 2\n  window: 1m\n  severity")
+    (match,) = book(text).matches(news(headline=headline), BAD, 0.0)
+    sight = headline.replace("\x01", "").strip()
+    assert match.reason == ("", f" in 1 minute: {sight} {{count}}")
+
+
+CROWD = [f"S{number}" for number in range(104)]
+
+
+def crowd_rules(*keys: str) -> str:
+    """A rule by each of the keys; one whose key begins with # counts."""
+    rules = []
+    for number, key in enumerate(keys):
+        rule = news_rule(key=key.removeprefix("#")).replace("name: rule", f"name: r{number}")
+        rule = rule.replace("because", '"on {key}"')
+        if key.startswith("#"):
+            rule = rule.replace("severity", "count: 2\n  window: 1m\n  severity")
+        rules.append(rule)
+    return "\n".join(rules)
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (["symbol"], [("r0", "n1", "on 104 companies")]),
+        (["symbol", "symbol"], [("r0", "n1", "on 104 companies")]),
+        (["symbol", "event_id"], [("r1", "n1", "on n1")]),
+        (["#symbol"], []),
+        (["#symbol", "symbol"], [("r1", "n1", "on 104 companies")]),
+        (
+            ["symbol", "topic"],
+            [("r1", "earnings", "on earnings"), ("r0", "n1", "on 104 companies")],
+        ),
+    ],
+)
+def test_an_event_of_many_symbols_is_news_about_none(
+    book: Any, rules: list[str], expected: list[tuple[str, str, str]]
+) -> None:
+    found = book(crowd_rules(*rules)).matches(news(symbols=CROWD), BAD, 0.0)
+    assert [(match.rule, match.key, "".join(match.reason)) for match in found] == expected
+
+
+def test_the_severest_rule_stands_for_an_event_of_many_symbols(book: Any) -> None:
+    first, second = crowd_rules("symbol", "symbol").split("\n- ")
+    severe = f"{first.replace('warning', 'info')}\n- {second.replace('warning', 'critical')}"
+    (match,) = book(severe).matches(news(symbols=CROWD), BAD, 0.0)
+    assert match.severity is Severity.CRITICAL
+
+
+def test_how_many_symbols_are_many_is_a_setting(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(news_rule(key="symbol"), encoding="utf-8")
+    two, three = (RuleBook.load(file, TAXONOMY, most_symbols=number) for number in (2, 3))
+    record = news(symbols=["A", "B", "C", "A"])
+    assert keys(two.matches(record, BAD, 0.0)) == ["n1"]
+    assert keys(three.matches(record, BAD, 0.0)) == ["A", "B", "C"]
+
+
+def test_a_source_that_nobody_knows_is_called_so(book: Any) -> None:
+    text = news_rule().replace("because", '"by {source}"')
+    (match,) = book(text).matches(news(source=""), BAD, 0.0)
+    assert match.reason == ("by no source",)
+    assert book(news_rule(key="source")).matches(news(source=""), BAD, 0.0) == ()
 
 
 def test_no_rules_are_allowed(book: Any) -> None:
