@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.bundle import SHIPPED_BUNDLE, Bundle, Manifest
 from models.fetched import fetched
-from models.tracking import connect, reachable
+from models.tracking import connect, reachable, sqlite_file
 from models.version_files import VersionFiles
 from models.versions import (
     ALIASES,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 SHORTEST_NAME = 4
 
-_SQLITE = "sqlite:///"
 _SERVERS = ("http://", "https://", "databricks")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _PAGE = 1_000
@@ -73,12 +72,12 @@ class Registry:
     @property
     def may_exist(self) -> bool:
         """False where the store is a file that is not there, and nothing was ever registered."""
-        return not self.uri.startswith(_SQLITE) or self.file is not None or self._is_lost
+        return sqlite_file(self.uri) is None or self.file is not None or self._is_lost
 
     @property
     def _is_lost(self) -> bool:
         """Whether the store's file is gone, while files of its versions are there."""
-        is_file = self.uri.startswith(_SQLITE)
+        is_file = sqlite_file(self.uri) is not None
         return is_file and self.file is None and self._store.is_dir() and any(self._store.iterdir())
 
     def check(self) -> None:
@@ -86,7 +85,7 @@ class Registry:
         champion into the shipped model without a word."""
         if self._is_lost:
             raise ConfigurationError(
-                f"The registry's file {self.uri.removeprefix(_SQLITE)} is gone or empty, but files "
+                f"The registry's file {sqlite_file(self.uri)} is gone or empty, but files "
                 f"of its versions are in {self._store}. Restore it from a backup; to begin anew, "
                 "remove that folder too; to serve a bundle meanwhile, name it in BELLWETHER_MODEL."
             )
@@ -98,10 +97,11 @@ class Registry:
 
         MLflow keeps the file open that it has opened, for as long as the process lasts.
         """
-        if not self.uri.startswith(_SQLITE):
+        file = sqlite_file(self.uri)
+        if file is None:
             return None
         try:
-            found = Path(self.uri.removeprefix(_SQLITE)).stat()
+            found = file.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         return (found.st_dev, found.st_ino) if found.st_size else None

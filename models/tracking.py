@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from schemas.errors import ConfigurationError
 
@@ -18,7 +19,20 @@ EXPERIMENT = "bellwether-training"
 # files in an object store answers when they are there.
 ANSWER_SECONDS, FILE_SECONDS = 10, 120
 _SQLITE = "sqlite:///"
+_SPECIAL = str.maketrans({"%": "%25", "?": "%3F"})
 _USER = re.compile(r"//[^/@\s]*@")  # and password, in a URI
+
+
+def sqlite_uri(file: Path) -> str:
+    """The URI of a store in a SQLite file, whatever its path has in it."""
+    return f"{_SQLITE}{str(file).translate(_SPECIAL)}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of such a URI; None for a server."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0]))
 
 
 def prepare() -> None:
@@ -39,6 +53,8 @@ def prepare() -> None:
     from mlflow.telemetry import set_telemetry_client
 
     databases.MAX_RETRY_COUNT = 3
+    # It would make a folder by the name as it stands in the URI; ours makes the right one.
+    databases._make_parent_dirs_if_sqlite = lambda _uri: None
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
     MLFLOW_HTTP_REQUEST_TIMEOUT.set(ANSWER_SECONDS)  # type: ignore[no-untyped-call]
     # A proxy may ask for an hour's patience.
@@ -60,7 +76,7 @@ def connect(uri: str) -> "MlflowClient":
 
     with _opening(uri):
         client = MlflowClient(uri, uri)
-        if uri.startswith(_SQLITE):
+        if sqlite_file(uri):
             client.search_registered_models(max_results=1)  # opens the second of its stores
     return client
 
@@ -69,10 +85,10 @@ def connect(uri: str) -> "MlflowClient":
 def _opening(uri: str) -> Iterator[None]:
     """One process at a time opens a SQLite store: MLflow makes the tables at the first opening, and
     two that do it at once, such as a trainer and a worker's watcher, spoil it for each other."""
-    if not uri.startswith(_SQLITE):
+    file = sqlite_file(uri)
+    if file is None:
         yield
         return
-    file = Path(uri.removeprefix(_SQLITE))
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f"{file.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -146,9 +162,8 @@ def tracked(uri: str | None, name: str, settings: Mapping[str, Any]) -> Iterator
 def _place(uri: str) -> str | None:
     """Where files of runs go: beside a SQLite file, which would put them into the current folder;
     a server has a place of its own."""
-    if not uri.startswith(_SQLITE):
-        return None
-    return (Path(uri.removeprefix(_SQLITE)).resolve().parent / "runs").as_uri()
+    file = sqlite_file(uri)
+    return (file.resolve().parent / "runs").as_uri() if file else None
 
 
 def log_bundle(

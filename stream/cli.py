@@ -31,6 +31,7 @@ from stream.cli_base import (
     flush,
     operator_settings,
     run,
+    speak_plainly,
 )
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.add_typer(cli_registry.app, name="models")
 
 def main() -> None:
     """Run the command line and exit."""
+    speak_plainly()
     try:
         app()
     except ConfigurationError as error:

@@ -1,5 +1,6 @@
 """What all commands share: exit codes, the --json option, settings, words for failure."""
 
+import codecs
 import inspect
 import logging
 import os
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -19,9 +21,42 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
+# The signs that tables and sentences of ours are made of.
+_SIGNS = {
+    "✓": "+", "✗": "x", "→": "->", "…": "...", "·": "-", "–": "-", "─": "-", "−": "-",
+    "≥": ">=", "≤": "<=", "\u201c": '"', "\u201d": '"', "\u2019": "'",
+}  # fmt: skip
+
 Answer = TypeVar("Answer")
 Command = TypeVar("Command", bound=Callable[..., None])
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _in_utf8(wanted: bool) -> bool:
+    """JSON for programs is UTF-8, whatever the terminal speaks."""
+    if wanted and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return wanted
+
+
+Json = Annotated[bool, typer.Option("--json", callback=_in_utf8, help="Print JSON for programs.")]
+
+
+def speak_plainly() -> None:
+    """Print in any locale: what a terminal does not know is written in its letters, or escaped."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    said = "".join(
+        _SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in unknown
+    )
+    return said, error.end
 
 
 def operator_settings() -> "Settings":

@@ -95,15 +95,10 @@ def make_elasticsearch(settings: Settings) -> "AsyncElasticsearch":
     elif settings.elasticsearch_user:
         password = secret(settings.elasticsearch_password) or ""
         options["basic_auth"] = (settings.elasticsearch_user, password)
-    try:
-        return AsyncElasticsearch(
-            settings.elasticsearch.split(","),
-            request_timeout=REQUEST_TIMEOUT_SECONDS,
-            max_retries=0,
-            retry_on_timeout=False,
-            **options,
-        )
-    except ValueError:
-        raise ConfigurationError(
-            "BELLWETHER_ELASTICSEARCH: expected a URL with a port, such as http://HOST:9200"
-        ) from None
+    return AsyncElasticsearch(
+        settings.elasticsearch.split(","),
+        request_timeout=REQUEST_TIMEOUT_SECONDS,
+        max_retries=0,
+        retry_on_timeout=False,
+        **options,
+    )

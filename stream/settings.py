@@ -10,10 +10,12 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.tracking import sqlite_uri
 from schemas.errors import ConfigurationError
 
 PREFIX = "BELLWETHER_"
@@ -40,10 +42,10 @@ class Settings(BaseSettings):
         "", description="Prefix of topics, group, indices and Redis keys: `[a-z0-9-]{1,30}`"
     )
 
-    kafka: str = Field("127.0.0.1:9092", description="Brokers, `host:port`, joined by commas")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to speak to the brokers"
     )
+    kafka: str = Field("127.0.0.1:9092", description="Brokers, `host:port`, joined by commas")
     kafka_ca_file: Path | None = Field(None, description="CA that signed the brokers' certificate")
     kafka_cert_file: Path | None = Field(None, description="Client certificate (mutual TLS)")
     kafka_key_file: Path | None = Field(None, description="Key of the client certificate")
@@ -165,12 +167,30 @@ class Settings(BaseSettings):
 
     @field_validator("kafka")
     @classmethod
-    def _brokers_have_ports(cls, value: str) -> str:
-        for broker in value.split(","):
-            host, _, port = broker.strip().rpartition(":")
+    def _brokers_have_ports(cls, value: str, given: ValidationInfo) -> str:
+        protocol = given.data.get("kafka_security_protocol")
+        brokers = []
+        for broker in map(str.strip, value.split(",")):
+            scheme, _, address = broker.rpartition("://")
+            if scheme and scheme.upper() != protocol:
+                raise ValueError(
+                    "a broker's address begins with a protocol: set "
+                    f"{PREFIX}KAFKA_SECURITY_PROTOCOL={scheme.upper()}, or leave it out"
+                )
+            host, _, port = address.rpartition(":")
             if not (host and port.isdecimal() and 0 < int(port) < 65536):
                 raise ValueError("expected host:port, joined by commas, with ports up to 65535")
-        return value
+            brokers.append(address)
+        return ",".join(brokers)
+
+    @field_validator("elasticsearch")
+    @classmethod
+    def _elasticsearch_has_urls(cls, value: str) -> str:
+        urls = [url.strip() for url in value.split(",")]
+        parts = [urlsplit(url) for url in urls]
+        if not all(part.scheme in ("http", "https") and part.port for part in parts):
+            raise ValueError("expected URLs with ports, joined by commas, such as http://HOST:9200")
+        return ",".join(urls)
 
     @property
     def prefix(self) -> str:
@@ -180,7 +200,7 @@ class Settings(BaseSettings):
     @property
     def tracking(self) -> str:
         """The URI of the MLflow store."""
-        return self.registry or f"sqlite:///{self.home.resolve() / 'registry.db'}"
+        return self.registry or sqlite_uri(self.home.resolve() / "registry.db")
 
     @property
     def registered_model(self) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from models.bundle import SHIPPED_BUNDLE, Bundle
 from models.registry import Registry
+from models.tracking import sqlite_uri
 from models.versions import CANDIDATE, CHAMPION, PREVIOUS
 from schemas.errors import BellwetherError, BundleError, ConfigurationError
 from tests.models.small_bundle import another_bundle
@@ -40,7 +41,7 @@ else:
 
 
 def registry_in(home: Path) -> Registry:
-    return Registry(f"sqlite:///{home / 'registry.db'}", NAME, home / "registry")
+    return Registry(sqlite_uri(home / "registry.db"), NAME, home / "registry")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,19 @@ def test_a_version_has_its_files_figures_and_tags(
     assert run.info.status == "FINISHED"
     assert list(elsewhere.iterdir()) == []
     assert list((home / "registry").rglob("stage-1.onnx"))
+
+
+@pytest.mark.parametrize("folder", ["what?", "a%20b", "?x=%3F&y#z", "100%"])
+def test_any_folder_may_be_home(bundles: list[Path], tmp_path: Path, folder: str) -> None:
+    home = tmp_path / folder
+    registry = registry_in(home)
+    registry.register(bundles[0])
+    assert (home / "registry.db").stat().st_size
+    assert list((home / "registry").rglob("stage-1.onnx"))
+    assert sorted(tmp_path.iterdir()) == [home]
+    again = registry_in(home)
+    assert again.may_exist
+    assert [version.name for version in again.versions()] == [version_of(bundles[0])]
 
 
 def test_a_bundle_is_registered_once(registry: Registry, bundles: list[Path]) -> None:

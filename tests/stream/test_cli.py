@@ -380,6 +380,50 @@ def test_alerts_list(settings: Settings, bellwether: Bellwether) -> None:
     assert Alert.model_validate_json(json.dumps(found[0])).status == "firing"
 
 
+LATIN = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+ASCII = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("locale", [LATIN, ASCII])
+def test_alerts_are_printed_in_any_locale(settings: Settings, locale: dict[str, str]) -> None:
+    name = "Zürich → 東京…"
+    asyncio.run(_raise(settings, name))
+
+    def said(*arguments: str) -> bytes:
+        command = [sys.executable, "-m", "stream", "alerts", *arguments]
+        done = subprocess.run(command, env=os.environ | locale, capture_output=True, check=True)
+        assert done.stderr == b""
+        return done.stdout
+
+    table = said("list")
+    assert b"-> \\u6771\\u4eac..." in table
+    assert (b"Z\xfcrich" if locale is LATIN else b"Z\\xfcrich") in table
+    assert json.loads(said("list", "--json").decode("utf-8"))[0]["key"] == f"key {name}"
+
+
+@pytest.mark.parametrize("locale", [LATIN, ASCII])
+def test_alerts_are_watched_in_any_locale(settings: Settings, locale: dict[str, str]) -> None:
+    asyncio.run(_raise(settings, "東京"))
+    for arguments, shown in (((), b"\\u6771"), (("--json",), "東京".encode())):
+        command = [sys.executable, "-m", "stream", "alerts", "watch", "--from-start", *arguments]
+        with subprocess.Popen(command, env=os.environ | locale, stdout=subprocess.PIPE) as watching:
+            assert watching.stdout is not None
+            assert shown in watching.stdout.readline()
+            watching.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["doctor"], ["doctor", "--json"], ["replay", "ö…→.jsonl", "--topic", "t"]],
+)
+def test_every_command_speaks_in_any_locale(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "stream", *arguments]
+    done = subprocess.run(command, env=os.environ | NO_SERVERS | ASCII, capture_output=True)
+    assert b"Traceback" not in done.stderr
+    assert b"UnicodeEncodeError" not in done.stderr
+    assert done.stdout or done.stderr
+
+
 def test_alerts_watch(settings: Settings) -> None:
     asyncio.run(_raise(settings, "a"))
     with process("alerts", "watch", "--json", "--from-start") as watching:
