@@ -14,6 +14,7 @@ import orjson
 from models.classifier import Classifier
 from schemas.documents import flags
 from schemas.errors import BellwetherError, ConfigurationError
+from schemas.file_formats import not_json_lines
 from schemas.predictions import Classification
 from schemas.records import Kind, evident_kind
 from schemas.taxonomy import SENTIMENT, Taxonomy
@@ -35,12 +36,21 @@ class _Line:
     error: str | None = None
 
 
-def read_chunks(source: str) -> Iterator[list[bytes]]:
+def read_chunks(source: str, *, forced: bool = False) -> Iterator[list[bytes]]:
     """The lines of a file, unpacked if its name ends in .gz, or of standard input for '-'.
 
     Standard input gives what is there, so that a line that comes alone is answered at once.
-    Raises BellwetherError when the file cannot be read.
+    Raises BellwetherError when the file cannot be read, and ConfigurationError where it is no file
+    of lines and is not `forced`.
     """
+    for number, chunk in enumerate(_chunks(source)):
+        problem = None if forced or number else not_json_lines(b"\n".join(chunk))
+        if problem:
+            raise ConfigurationError(problem)
+        yield chunk
+
+
+def _chunks(source: str) -> Iterator[list[bytes]]:
     if source == "-" and sys.stdin is None:
         raise BellwetherError("There is no standard input.")
     try:

@@ -54,7 +54,7 @@ def prepare() -> None:
 
     databases.MAX_RETRY_COUNT = 3
     # It would make a folder by the name as it stands in the URI; ours makes the right one.
-    databases._make_parent_dirs_if_sqlite = lambda _uri: None
+    databases._make_parent_dirs_if_sqlite = lambda db_uri: None
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
     MLFLOW_HTTP_REQUEST_TIMEOUT.set(ANSWER_SECONDS)  # type: ignore[no-untyped-call]
     # A proxy may ask for an hour's patience.

@@ -25,6 +25,7 @@ from stream.cli_base import (
     FAILED,
     INTERRUPTED,
     WRONG_USAGE,
+    Force,
     Json,
     explained,
     fail,
@@ -180,12 +181,14 @@ def replay(
     fill: Annotated[
         bool, typer.Option(help="Make up an absent id, time, source, channel and customer.")
     ] = True,
+    force: Force = False,
 ) -> None:
     """Publish a file of JSON lines to a topic, every record confirmed.
 
     An id that is missing is made of the line, so a replay may be repeated. Lines that are no JSON
     object go as they are: the worker makes them dead letters. {"$base64": "..."} stands for any
-    bytes, {"$null": true} for a null value, {"$repeat": "x", "times": 9} for a long text.
+    bytes, {"$null": true} for a null value, {"$repeat": "x", "times": 9} for a long text. A file
+    that by its beginning is no JSON lines (CSV, an array, UTF-16) is refused with what to do.
 
     \b
     Examples:
@@ -208,6 +211,7 @@ def replay(
         fields=parse_map(fields or []),
         values=parse_map(values or []),
         fill=fill,
+        forced=force,
     )
     with replay_progress() as report:
         tally = publish(operator_settings(), order, report)

@@ -40,6 +40,10 @@ def _in_utf8(wanted: bool) -> bool:
 
 Json = Annotated[bool, typer.Option("--json", callback=_in_utf8, help="Print JSON for programs.")]
 
+Force = Annotated[
+    bool, typer.Option("--force", help="Read the file as JSON lines, whatever it looks like.")
+]
+
 
 def speak_plainly() -> None:
     """Print in any locale: what a terminal does not know is written in its letters, or escaped."""

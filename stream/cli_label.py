@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import BellwetherError, ConfigurationError
-from stream.cli_base import INTERRUPTED, explained, operator_settings, run, span
+from stream.cli_base import INTERRUPTED, Force, explained, operator_settings, run, span
 
 if TYPE_CHECKING:
     from schemas.taxonomy import Task, Taxonomy
@@ -40,6 +40,7 @@ def label(
         str | None,
         typer.Option("--from", metavar="FILE", help="Send the labels of a file; - is the input."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Label texts in the terminal, those first that teach the model the most.
 
@@ -70,7 +71,8 @@ def label(
     taxonomy = taxonomy_of(model_folder(settings), settings.taxonomy)
     if file is not None:
         given = {"task": task, "stream": stream, "annotator": name}
-        _send_file(settings, file, taxonomy, {k: v for k, v in given.items() if v is not None})
+        defaults = {name: value for name, value in given.items() if value is not None}
+        _send_file(settings, file, taxonomy, defaults, force)
         return
     from stream.labelling import chosen_task
 
@@ -139,14 +141,14 @@ def _label(
 
 
 def _send_file(
-    settings: "Settings", file: str, taxonomy: "Taxonomy", defaults: dict[str, str]
+    settings: "Settings", file: str, taxonomy: "Taxonomy", defaults: dict[str, str], forced: bool
 ) -> None:
     from stream.display import replay_progress
     from stream.label_sender import send_file
     from stream.wording import counted
 
     with replay_progress() as report:
-        outcome = run(send_file(settings, file, taxonomy, defaults, report))
+        outcome = run(send_file(settings, file, taxonomy, defaults, report, forced=forced))
     sent, refused = counted(outcome.tally.confirmed, "label"), counted(outcome.refused, "line")
     print(f"{sent} confirmed, {refused} refused")
     for reason in outcome.reasons:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from schemas.errors import BellwetherError
-from stream.cli_base import Json, explained, extra
+from stream.cli_base import Force, Json, explained, extra
 from stream.wording import counted
 
 Data = Annotated[
@@ -32,6 +32,7 @@ def classify(
             help="What the records are.", show_default="the task's, else each record's own"
         ),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Classify records and print one JSON line for each, in order.
 
@@ -59,7 +60,7 @@ def classify(
     classifier = load_classifier(settings, threads=settings.threads)
     errors: list[str] = []
     answers = classify_chunks(
-        read_chunks(file),
+        read_chunks(file, forced=force),
         classifier,
         task=task,
         text_field=text_field,

@@ -18,6 +18,7 @@ from threading import Thread
 from typing import IO
 
 from schemas.errors import BellwetherError, ConfigurationError
+from schemas.file_formats import not_json_lines
 
 CHUNK_BYTES = 1 << 18
 # The largest value a topic takes is 4 MiB; in base64 and quoted it is somewhat more.
@@ -34,10 +35,14 @@ class Line:
 
 
 class LineFile:
-    """An open file of lines. `size` and `position` are bytes on disk; a pipe has no size."""
+    """An open file of lines. `size` and `position` are bytes on disk; a pipe has no size.
 
-    def __init__(self, raw: IO[bytes], *, compressed: bool, size: int | None) -> None:
+    Unless it is `forced`, a file that is something else by its beginning is refused.
+    """
+
+    def __init__(self, raw: IO[bytes], *, compressed: bool, size: int | None, forced: bool) -> None:
         self._raw = raw
+        self._forced = forced
         self._file = gzip.GzipFile(fileobj=raw) if compressed else raw
         self.size = size
         self._waits = size is None
@@ -53,9 +58,14 @@ class LineFile:
         self._file.seek(0)
 
     async def lines(self) -> AsyncIterator[Line]:
-        """Each line that is not blank. Raises BellwetherError where gzip data is damaged."""
+        """Each line that is not blank.
+
+        Raises ConfigurationError, before the first, where the file is no file of lines, and
+        BellwetherError where gzip data is damaged.
+        """
         number, rest, skipping = 0, b"", False
         async for chunk in self._chunks():
+            self._check(chunk)
             *ended, rest = (rest + chunk).split(b"\n")
             for data in ended:
                 number += 1
@@ -71,6 +81,13 @@ class LineFile:
         elif rest.strip():
             yield Line(number + 1, rest.rstrip(b"\r"))
 
+    def _check(self, chunk: bytes) -> None:
+        """By the first chunk alone."""
+        problem = None if self._forced else not_json_lines(chunk)
+        if problem:
+            raise ConfigurationError(problem)
+        self._forced = True
+
     async def _chunks(self) -> AsyncIterator[bytes]:
         read = in_thread if self._waits else _at_once
         try:
@@ -82,7 +99,7 @@ class LineFile:
 
 
 @contextmanager
-def open_lines(file: str, *, rewindable: bool = False) -> Iterator[LineFile]:
+def open_lines(file: str, *, rewindable: bool = False, forced: bool = False) -> Iterator[LineFile]:
     """Open a path or `-`. Raises ConfigurationError when there is no such file to read.
 
     With `rewindable` what comes through a pipe is first copied to a temporary file on disk.
@@ -90,15 +107,15 @@ def open_lines(file: str, *, rewindable: bool = False) -> Iterator[LineFile]:
     with _open(file) as raw:
         status = os.fstat(raw.fileno())
         if stat.S_ISREG(status.st_mode):
-            yield LineFile(raw, compressed=file.endswith(".gz"), size=status.st_size)
+            yield LineFile(raw, compressed=file.endswith(".gz"), size=status.st_size, forced=forced)
         elif rewindable:
             with tempfile.TemporaryFile() as spool:
                 shutil.copyfileobj(raw, spool)
                 size = spool.tell()
                 spool.seek(0)
-                yield LineFile(spool, compressed=False, size=size)
+                yield LineFile(spool, compressed=False, size=size, forced=forced)
         else:
-            yield LineFile(raw, compressed=False, size=None)
+            yield LineFile(raw, compressed=False, size=None, forced=forced)
 
 
 def _open(file: str) -> IO[bytes]:

@@ -63,15 +63,18 @@ async def send_file(
     taxonomy: Taxonomy,
     defaults: Mapping[str, str],
     report: Report,
+    *,
+    forced: bool = False,
 ) -> FileOutcome:
     """Send the labels of a file of JSON lines; `report` is called now and then while it goes.
 
     A line that is no label of the taxonomy is refused, and the others are sent. `defaults` are the
     fields that a line lacks. A label's id is made of its line, so that a repetition is known.
-    Raises ConfigurationError where there is no such file, ServerUnavailable and BellwetherError.
+    Raises ConfigurationError where there is no such file, or one that is not of lines and is not
+    `forced`, ServerUnavailable and BellwetherError.
     """
     topic, outcome = settings.topic(FEEDBACK), FileOutcome()
-    with open_lines(file) as lines:
+    with open_lines(file, forced=forced) as lines:
         await partitions_of(settings, topic)
         async with confirmed_producer(settings, MOST_BYTES) as producer:
             sender = Sender(producer, topic)

@@ -33,7 +33,8 @@ KEPT_NUMBERS = 10
 @dataclass(frozen=True, slots=True)
 class Order:
     """What to replay and how. `topic` is without namespace; `speed` is how many times faster than
-    it happened, None as fast as possible; `fields` maps ours = theirs."""
+    it happened, None as fast as possible; `fields` maps ours = theirs. A file that
+    is not of JSON lines is sent only where that is `forced`."""
 
     file: str
     topic: str
@@ -42,6 +43,7 @@ class Order:
     fields: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
     fill: bool = True
+    forced: bool = False
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ def replay(settings: Settings, order: Order, report: Report) -> Tally:
     if order.speed is not None and not 0 < order.speed < math.inf:
         raise ConfigurationError("--speed must be a number greater than 0")
     packer = make_packer(settings, order)
-    with open_lines(order.file, rewindable=order.shift_to_now) as lines:
+    with open_lines(order.file, rewindable=order.shift_to_now, forced=order.forced) as lines:
         return asyncio.run(_replay(settings, order, packer, lines, report))
 
 

@@ -495,3 +495,29 @@ def test_prune_names_and_then_deletes(
         assert (said.code, said.out) == (0, f"{name}\n")
     assert bellwether("prune", "--older-than", "90d", "--yes").out == f"{name}\n1 deleted\n"
     assert bellwether("prune", "--older-than", "90d").out == "no index is that old\n"
+
+
+# Files that are not JSON lines
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("replay", "{file}", "--topic", NEWS),
+        ("replay", "{file}", "--topic", NEWS, "--shift-to-now"),
+        ("classify", "{file}"),
+        ("label", "--from", "{file}", "--annotator", "ana"),
+    ],
+)
+def test_another_format_is_refused_with_what_to_do(
+    settings: Settings, bellwether: Bellwether, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    asyncio.run(create_topics(settings, NEWS, "feedback"))
+    file = tmp_path / "news.csv"
+    file.write_bytes(b"id,headline\n1,Acme rises\n2,Zeta falls\n")
+    given = [argument.format(file=file) for argument in arguments]
+    said = bellwether(*given)
+    assert (said.code, said.out) == (2, "")
+    assert "this is CSV, not JSON lines: `mlr --icsv --ojsonl cat FILE` makes lines" in said.err
+    assert not asyncio.run(records(settings, NEWS))
+    assert "not JSON lines" not in bellwether(*given, "--force").err

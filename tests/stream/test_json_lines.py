@@ -17,7 +17,7 @@ async def read(file: LineFile) -> list[Line]:
 
 
 def in_memory(content: bytes) -> LineFile:
-    return LineFile(io.BytesIO(content), compressed=False, size=len(content))
+    return LineFile(io.BytesIO(content), compressed=False, size=len(content), forced=True)
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,25 @@ def test_a_program_ends_though_standard_input_never_does() -> None:
         assert process.wait(30) == 0
         assert process.stdout is not None
         assert process.stdout.read() == b"one\n"
+
+
+CSV = b"id,headline\n1,Acme rises\n2,Zeta falls\n"
+
+
+@pytest.mark.parametrize("content", [CSV, '[{"id": 1}]'.encode("utf-16"), b'{\n "id": 1\n}\n'])
+async def test_a_file_that_is_something_else_is_refused_before_its_first_line(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "export.txt"
+    file.write_bytes(content)
+    with open_lines(str(file)) as lines, pytest.raises(ConfigurationError, match="not JSON lines"):
+        await anext(lines.lines())
+    with open_lines(str(file), forced=True) as lines:
+        assert await read(lines)
+
+
+async def test_what_is_something_else_is_known_when_unpacked(tmp_path: Path) -> None:
+    file = tmp_path / "export.csv.gz"
+    file.write_bytes(gzip.compress(CSV))
+    with open_lines(str(file)) as lines, pytest.raises(ConfigurationError, match="this is CSV"):
+        await anext(lines.lines())
