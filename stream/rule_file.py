@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from models.reading import folded
 from schemas.alerts import Severity
 from schemas.records import Channel, Kind
 from schemas.taxonomy import Taxonomy
@@ -191,6 +192,8 @@ def _check(place: _Place, rule: Rule, earlier: set[str]) -> None:
     for condition in rule.when.model_fields_set:
         known = _CONDITIONS[rule.kind]
         place.check_known(condition, known, f"condition on {rule.kind}", "when", condition)
+    words = rule.when.words or ()
+    place.check(all(map(folded, words)), "a word of which nothing is seen", "when", "words")
     _check_window(place, rule)
     _check_reason(place, rule)
 

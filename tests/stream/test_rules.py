@@ -351,6 +351,7 @@ VALID = """\
         ("topic: earnings", "topic: 7", 4, "expected names with values"),
         ("topic: earnings", "min_risk: 1.5", 4, "less than or equal to 1"),
         ("topic: earnings", "words: ['']", 4, "at least 1 character"),
+        ("topic: earnings", 'words: ["\\u200b"]', 4, "a word of which nothing is seen"),
         (
             "topic: earnings",
             "topic: {labels: [earnings], min_confidence: 0.5, min_probability: 0.5}",
@@ -447,3 +448,37 @@ def test_every_fraud_alert_is_for_one_message_at_once() -> None:
     (fraud,) = [match for match in matches if match.rule == "fraud-or-loss"]
     assert (fraud.key, fraud.count, fraud.cool_down_ms) == ("m1", 1, 0)
     assert fraud.severity is Severity.CRITICAL
+
+
+LEGAL_ACTION = (
+    "legal action",
+    "Legal\u00a0Action",
+    "legal\u2009action",
+    "le\u00adgal action",
+    "leg\u200bal action",
+    "legal\u2060 action",
+    "legal \ufeffaction",
+    "\uff4c\uff45\uff47\uff41\uff4c action",
+    "LEGAL\r\nACTION",
+    "legal\n\n  action",
+    "legal&nbsp;action",
+    "<b>legal</b> <i>act</i>ion",
+    "small\u00a0claims",
+    "my lawyer\u2019s letter",
+    "l\u200baw\u00adyer",
+)
+
+
+@pytest.mark.parametrize("words", LEGAL_ACTION)
+def test_the_law_is_heard_however_it_is_mailed(words: str) -> None:
+    record = message(text=f"If nothing happens I will take {words}, believe me.")
+    matches = RuleBook.load(None, TAXONOMY).matches(record, QUESTION, 0.0)
+    assert "complaint-escalates" in {match.rule for match in matches}
+
+
+@pytest.mark.parametrize(
+    "text", ["<style>.lawyer {color: red}</style>Hello", "<!-- legal action -->Hi", "prolawyers"]
+)
+def test_what_nobody_sees_escalates_nothing(text: str) -> None:
+    matches = RuleBook.load(None, TAXONOMY).matches(message(text=text), QUESTION, 0.0)
+    assert "complaint-escalates" not in {match.rule for match in matches}
