@@ -167,7 +167,8 @@ class HeadLessons:
             found.append(Taught(texts, said, np.ones(len(texts), np.float32)))
         if self.statistics:
             drawn, _ = self.statistics[stage].draw(DRAWN_VECTORS, seed=stage)
-            found.append(Taught.by(self.heads[stage], Texts(drawn)))
+            if len(drawn):
+                found.append(Taught.by(self.heads[stage], Texts(drawn)))
         return Taught.joined(found) if found else None
 
     def _texts(self, examples: Sequence[Example], stage: int) -> Texts:

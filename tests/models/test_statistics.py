@@ -44,8 +44,29 @@ def test_the_same_seed_draws_the_same(statistics: ClassStatistics) -> None:
 
 
 def test_a_file_keeps_the_stages_of_each_head(statistics: ClassStatistics, tmp_path: Path) -> None:
-    later = ClassStatistics.of(np.eye(6, dtype=np.float32), np.array([0, 1, 0, 1, 0, 1]), 2)
+    vectors = np.tile(np.eye(6, dtype=np.float32), (2, 1))
+    later = ClassStatistics.of(vectors, np.array([0, 1] * 6), 2)
     write_statistics(tmp_path / "file", {"news.topic": [statistics, later]})
     first, second = read_statistics(tmp_path / "file")["news.topic"]
     assert first.means == pytest.approx(statistics.means, rel=1e-3, abs=1e-3)
     assert second.directions.shape == later.directions.shape == (6, 6)
+
+
+@pytest.mark.parametrize("texts", [1, 2, 4])
+def test_nothing_is_kept_of_a_label_with_few_texts(texts: int) -> None:
+    vectors = np.random.default_rng(0).normal(0, 1, (20 + texts, 12)).astype(np.float32)
+    vectors[20:] += 100
+    targets = np.array([0] * 20 + [1] * texts)
+    found = ClassStatistics.of(vectors, targets, 2)
+    assert not found.means[1].any()
+    assert found.shares.tolist() == [1, 0]
+    assert spread(found).max() < 3
+    assert set(found.draw(1_000, seed=0)[1]) == {0}
+
+
+def test_where_all_labels_have_few_texts_nothing_is_drawn() -> None:
+    found = ClassStatistics.of(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 3]), 4)
+    for part in (found.means, found.directions, found.deviations):
+        assert not part.any()
+    vectors, targets = found.draw(10, seed=0)
+    assert (vectors.shape, targets.shape) == ((0, 4), (0,))
