@@ -20,7 +20,7 @@ from models.reading import Span
 from schemas.errors import BundleError
 from schemas.predictions import Classification, Prediction
 from schemas.records import Kind
-from schemas.taxonomy import COMPANY_SENTIMENT, SENTIMENT, Taxonomy
+from schemas.taxonomy import BUILT_IN_TASKS, COMPANY_SENTIMENT, SENTIMENT, Taxonomy
 
 # A company by its name, or by where it stands in the text.
 Company = str | Span
@@ -125,6 +125,19 @@ class Classifier:
             classification.doubted(language) if language else classification
             for classification, language in zip(classifications, foreign, strict=True)
         ]
+
+    def stages(self, text: str, kind: Kind, companies: Sequence[Span] = ()) -> dict[str, int]:
+        """After how many stages of the network each task's answer to a text stands.
+
+        Built-in tasks leave the network together, each of the user's own by itself.
+        """
+        alone = [task for task in self._tasks[kind] if task not in BUILT_IN_TASKS]
+        together = tuple(task for task in self._tasks[kind] if task in BUILT_IN_TASKS)
+        groups = [together, *((task,) for task in alone)]
+        requests = [Request(text, together, tuple(companies))]
+        requests += [Request(text, (task,), ()) for task in alone]
+        stages = self._engine.run(requests).stages
+        return {task: stage for group, stage in zip(groups, stages, strict=True) for task in group}
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens the network will read of each text: at most the window. Thread-safe."""

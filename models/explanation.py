@@ -2,9 +2,10 @@
 
 The method is from Sundararajan et al., "Axiomatic Attribution for Deep Networks" (2017), as captum
 computes it: the gradient is integrated on the straight way from a baseline to the text. What is
-explained is the logit of a label's probability p, log(p / (1 - p)), by the whole float32 network
-and the n-grams beside it, of which the baseline has none; the served int8 engine, whose texts may
-leave early, can differ a little.
+explained is the logit of a label's probability p, log(p / (1 - p)), by the float32 network up to
+the stage at which the text left it when it was answered, and by the n-grams beside it, of which the
+baseline has none. Label and confidence are those of the answer as it is served, by int8 graphs;
+the float32 network differs from them by a hair.
 
 The baseline is the text with [UNK] in place of each word: as long a text, of which no word is
 known. The encoder met [UNK] in the texts it learnt from, whereas [PAD] was always masked. So an
@@ -15,7 +16,8 @@ tokens and the "@" that is left of a mention are the same in the baseline, and h
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from torch import nn
 
 from models.bundle import SHIPPED_BUNDLE, Bundle, taxonomy_of
 from models.classification import kind_of
+from models.classifier import Classifier
 from models.data import company_span
 from models.engine import span_weights
 from models.reading import Span
@@ -122,12 +125,18 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Why does the text have this label (None: its likeliest), maybe for the company at a span?"""
+    """Why does the text have this label, maybe for the company at a span?
+
+    label: None asks for the likeliest. confidence: of the label as it was served; None: as the
+    network has it. stage: at whose end it was answered, from 1; None: the last.
+    """
 
     text: str
     task: str
     label: str | None = None
     company: Span | None = None
+    confidence: float | None = None
+    stage: int | None = None
 
     @property
     def head(self) -> str:
@@ -144,10 +153,13 @@ def explain(
     kind: Kind | None = None,
     entity: str | None = None,
     label: str | None = None,
+    language: str | None = None,
+    early_exit: bool = True,
 ) -> list[Explanation]:
     """Explains the answer to a task, or to each task of a kind of text (None: the task's, or news).
 
     bundle, encoder: their folders; None means the shipped bundle and the packaged encoder.
+    language, early_exit: as for the answer that is explained (see `Classifier`).
     entity: a company in the text, whose own sentiment is explained.
     label: explained instead of the likeliest; tasks that do not have it are left out.
 
@@ -155,8 +167,29 @@ def explain(
     """
     known = taxonomy or taxonomy_of(bundle, None)
     questions = _questions(text, known, task, kind, entity, label)
+    classifier = Classifier.load(bundle, taxonomy=known, early_exit=early_exit)
+    answered = _as_served(classifier, questions, kind_of(known, task, kind), language)
     explainer = Explainer(Bundle.open(bundle or SHIPPED_BUNDLE, known), known, encoder)
-    return [explainer.answer(question) for question in questions]
+    return [explainer.answer(question) for question in answered]
+
+
+def _as_served(
+    classifier: Classifier, questions: Sequence[Question], kind: Kind, language: str | None
+) -> list[Question]:
+    """The questions with the label (unless one is asked for), its confidence and the stage of the
+    answer that a worker gives."""
+    text = questions[0].text
+    companies = [question.company for question in questions if question.company]
+    (answer,) = classifier.classify([text], [kind], [companies], [language])
+    stages = classifier.stages(text, kind, companies)
+    served = []
+    for question in questions:
+        given = answer.companies[0] if question.company else answer.predictions[question.task]
+        label = question.label or given.label
+        confidence = given.probability(label)
+        stage = stages[question.task]
+        served.append(replace(question, label=label, confidence=confidence, stage=stage))
+    return served
 
 
 class Explainer:
@@ -171,12 +204,15 @@ class Explainer:
         if self._tokenizer.unknown is None:
             raise BundleError(f"The tokenizer of {bundle.folder} has no token for unknown words.")
         self._unknown = self._tokenizer.unknown
-        self._network = TorchNetwork.load(bundle, encoder)
+        self._stages = len(bundle.manifest.stages)
+        self._load = cache(partial(TorchNetwork.load, bundle, encoder))
         self._ngrams = bundle.ngrams
         # What the n-grams of each token say goes through here, so that captum can take hold of it.
         self._said = nn.Identity()
 
     def answer(self, question: Question) -> Explanation:
+        """Why the text has the label."""
+        stage = question.stage or self._stages
         words = list(_WORD.finditer(question.text))
         companies = [question.company] if question.company else []
         tokens, by_word = self._tokenizer.encode(
@@ -186,23 +222,23 @@ class Explainer:
         ids = torch.tensor([tokens.ids])
         baseline = ids.clone()
         baseline[0, list(owners)] = self._unknown
-        said = self._said_by_tokens(question.head, tokens)
+        said = self._said_by_tokens(question.head, tokens, stage)
         unsaid = said.clone()
         unsaid[0, list(owners)] = 0
 
         with torch.no_grad():
-            logits = self._logits(question.head, tokens, ids, said)[0]
+            logits = self._logits(question.head, tokens, ids, said, stage)[0]
         labels = self._taxonomy.tasks[question.task].labels
         label = question.label or labels[int(logits.argmax())]
         position = labels.index(label)
 
         def output(ids: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
-            return label_logits(self._logits(question.head, tokens, ids, said), position)
+            return label_logits(self._logits(question.head, tokens, ids, said, stage), position)
 
         with torch.no_grad():
             ends = output(torch.cat([ids, baseline]), torch.cat([said, unsaid]))
         end, start = ends.tolist()
-        found = self._attributions(output, (ids, said), (baseline, unsaid), end - start)
+        found = self._attributions(output, (ids, said), (baseline, unsaid), end - start, stage)
         attributions = [0.0] * len(words)
         for place, value in enumerate(found):
             if place in owners:
@@ -211,7 +247,11 @@ class Explainer:
             text=question.text,
             task=question.task,
             label=label,
-            confidence=float(logits.softmax(0)[position]),
+            confidence=(
+                float(logits.softmax(0)[position])
+                if question.confidence is None
+                else question.confidence
+            ),
             words=tuple(
                 Word(word[0], *word.span(), attribution)
                 for word, attribution in zip(words, attributions, strict=True)
@@ -220,34 +260,34 @@ class Explainer:
             baseline=start,
         )
 
-    def _said_by_tokens(self, head: str, tokens: Tokens) -> torch.Tensor:
+    def _said_by_tokens(self, head: str, tokens: Tokens, stage: int) -> torch.Tensor:
         """[1, length, labels]: what the n-grams of each token add to the logits."""
         if head not in self._ngrams.tables:
             return torch.zeros(1, len(tokens.ids), 1)
-        said = self._ngrams.tables[head].by_token(tokens.ids) * self._ngrams.shares[head][-1]
+        said = self._ngrams.tables[head].by_token(tokens.ids) * self._ngrams.shares[head][stage - 1]
         return torch.from_numpy(said.astype(np.float32))[None]
 
     def _logits(
-        self, head: str, tokens: Tokens, ids: torch.Tensor, said: torch.Tensor
+        self, head: str, tokens: Tokens, ids: torch.Tensor, said: torch.Tensor, stage: int
     ) -> torch.Tensor:
         """[rows, labels]: rows of `ids` are the text, or stand where it stands; `said` is what the
         n-grams of each token add there."""
         rows = len(ids)
         weights = torch.from_numpy(span_weights([tokens], ids.shape[1]))
-        logits: torch.Tensor = self._network(
+        logits: torch.Tensor = self._load(stage)(
             ids, torch.ones(ids.shape), torch.arange(rows * len(weights)), weights.repeat(rows, 1)
         )[head]
         logits = logits + self._said(said).sum(1)
         if head in self._ngrams.tables:
-            share, bias = self._ngrams.shares[head][-1], self._ngrams.tables[head].bias
+            share, bias = self._ngrams.shares[head][stage - 1], self._ngrams.tables[head].bias
             logits = logits + share * torch.from_numpy(bias)
         return logits
 
     def _attributions(
-        self, output: Output, inputs: Inputs, baselines: Inputs, difference: float
+        self, output: Output, inputs: Inputs, baselines: Inputs, difference: float, stage: int
     ) -> list[float]:
         """One a token; they sum to the difference of the outputs as nearly as `STEPS` allow."""
-        words = self._network.encoder.embeddings.word_embeddings
+        words = self._load(stage).encoder.embeddings.word_embeddings
         with warnings.catch_warnings():
             # It warns of layers that feed each other, which these do not.
             warnings.simplefilter("ignore", UserWarning)

@@ -1,4 +1,4 @@
-"""A bundle's whole network on torch: its float weights with the heads of its last stage."""
+"""A bundle's network on torch: its float weights with the heads of a stage, mostly the last."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,26 +24,38 @@ class TorchNetwork(nn.Module):
 
     heads: weight [vector, labels] and bias [labels] of each head.
     pooled: a text's vector is the mean over its tokens of each of so many last states.
+    layers: how many of the encoder's are asked; None: all.
     """
 
-    def __init__(self, encoder: Encoder, heads: Mapping[str, WeightAndBias], pooled: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        heads: Mapping[str, WeightAndBias],
+        pooled: int,
+        layers: int | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = bert(encoder)
         self.widths = {name: len(bias) for name, (_, bias) in heads.items()}
         self.heads = nn.ModuleList(_linear(weight, bias) for weight, bias in heads.values())
-        self._pooled = pooled
+        end = 1 + (encoder.shape.layers if layers is None else layers)  # the first state is words
+        self._states = slice(end - pooled, end)
         self.requires_grad_(False)
         self.train(False)
 
     @classmethod
-    def load(cls, bundle: Bundle, encoder: Path | None = None) -> "TorchNetwork":
-        """The network of a bundle.
+    def load(
+        cls, bundle: Bundle, encoder: Path | None = None, stage: int | None = None
+    ) -> "TorchNetwork":
+        """The network of a bundle, up to the end of a stage, from 1 (None: the last).
 
         `encoder`: the folder of the encoder that the bundle was trained from, for its word vectors;
         None means the packaged default. Raises BundleError when it is another one.
         """
+        number = stage or len(bundle.manifest.stages)
+        entry = bundle.manifest.stages[number - 1]
         return cls(
-            trained_encoder(bundle, encoder), last_heads(bundle), bundle.manifest.stages[-1].pooled
+            trained_encoder(bundle, encoder), stage_heads(bundle, number), entry.pooled, entry.end
         )
 
     def forward(
@@ -59,7 +71,7 @@ class TorchNetwork(nn.Module):
         of each company; company_weights [companies, length]: see `span_weights`.
         """
         answer = self.encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        states = answer.hidden_states[-self._pooled :]
+        states = answer.hidden_states[self._states]
         of_texts = weighted_mean(states, mask / mask.sum(1, keepdim=True))
         own = weighted_mean([state[company_texts] for state in states], company_weights)
         of_companies = torch.cat([of_texts[company_texts], own], 1)
@@ -87,10 +99,9 @@ def trained_encoder(bundle: Bundle, folder: Path | None = None) -> Encoder:
     return replace(encoder, weights={WORDS: encoder.weights[WORDS], **learnt})
 
 
-def last_heads(bundle: Bundle) -> dict[str, WeightAndBias]:
-    """The heads of the last stage, whose logits are divided by their temperatures already."""
+def stage_heads(bundle: Bundle, stage: int) -> dict[str, WeightAndBias]:
+    """The heads of a stage, from 1, whose logits are divided by their temperatures already."""
     arrays = load_file(bundle.folder / HEADS)
-    stage = len(bundle.manifest.stages)
     return {
         name: (arrays[f"{stage}/{name}.weight"], arrays[f"{stage}/{name}.bias"])
         for name in bundle.manifest.heads

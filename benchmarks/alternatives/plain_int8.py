@@ -9,7 +9,7 @@ from models.bundle import Bundle
 from models.export import stage_graphs
 from models.network import Head
 from models.recipe import Stage
-from models.torch_network import last_heads, trained_encoder
+from models.torch_network import stage_heads, trained_encoder
 
 
 def plain_int8_graph(bundle: Bundle) -> bytes:
@@ -19,7 +19,7 @@ def plain_int8_graph(bundle: Bundle) -> bytes:
     entries = bundle.manifest.heads
     heads = {
         name: Head(entries[name].labels, weight, bias)
-        for name, (weight, bias) in last_heads(bundle).items()
+        for name, (weight, bias) in stage_heads(bundle, len(bundle.manifest.stages)).items()
     }
     (exact,) = stage_graphs(encoder, [whole], None, bundle.manifest.window_tokens, [heads])
     with tempfile.TemporaryDirectory() as folder:

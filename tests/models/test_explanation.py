@@ -16,6 +16,7 @@ from rich.style import Style
 
 from models.bundle import Bundle
 from models.calibration import softmax
+from models.classifier import Classifier
 from models.engine import Request
 from models.explanation import Explainer, Explanation, Question, Word, explain, label_logits
 from models.torch_engine import TorchEngine
@@ -309,3 +310,43 @@ def test_what_only_an_extra_installs_is_asked_for(
     assert err.startswith(f"bellwether: this needs the package {package}")
     assert "`make install-all`" in err
     assert err.count("\n") == 1
+
+
+SERVED = (
+    (Kind.NEWS, "DOJ drops antitrust case against Visa"),
+    (Kind.NEWS, "Acme files for bankruptcy"),
+    (Kind.NEWS, "Profit rises 20 % as sales beat forecasts"),
+    (Kind.MESSAGE, "My card has not arrived yet"),
+    (Kind.MESSAGE, "Someone emptied my account overnight, I need help right now"),
+)
+
+
+@pytest.mark.parametrize("early_exit", [True, False])
+def test_the_answer_that_is_served_is_explained(early_exit: bool) -> None:
+    classifier = Classifier.load(early_exit=early_exit)
+    left_early = False
+    for kind, text in SERVED:
+        (served,) = classifier.classify([text], [kind])
+        stages = classifier.stages(text, kind)
+        left_early |= min(stages.values()) < 3
+        for explanation in explain(text, kind=kind, early_exit=early_exit):
+            answer = served.predictions[explanation.task]
+            assert (explanation.label, explanation.confidence) == (answer.label, answer.confidence)
+            assert explanation.is_complete
+            floating = 1 / (1 + math.exp(-explanation.output))
+            assert floating == pytest.approx(answer.confidence, abs=0.15)
+    assert left_early is early_exit
+
+
+def test_a_doubted_answer_is_explained_as_served() -> None:
+    text = "Die Aktien der Bank fallen nach der Gewinnwarnung deutlich"
+    (served,) = Classifier.load().classify([text], [Kind.NEWS])
+    (explanation,) = explain(text, task=SENTIMENT)
+    assert explanation.confidence == served.predictions[SENTIMENT].confidence <= 0.5
+
+
+def test_another_label_has_the_probability_that_is_served() -> None:
+    text = SERVED[0][1]
+    (served,) = Classifier.load().classify([text], [Kind.NEWS])
+    (explanation,) = explain(text, task=SENTIMENT, label="positive")
+    assert explanation.confidence == served.predictions[SENTIMENT].probability("positive")

@@ -16,7 +16,7 @@ from models.onnx_engine import OnnxEngine
 from models.probes import CLEAR_MARGIN
 from models.recipe import Stage
 from models.torch_engine import TorchEngine
-from models.torch_network import last_heads, trained_encoder
+from models.torch_network import stage_heads, trained_encoder
 from schemas.errors import BundleError
 from schemas.taxonomy import COMPANY_SENTIMENT, load_taxonomy
 from tests.models.small_encoder import LAYERS, write_word_encoder
@@ -58,7 +58,7 @@ def float_graph(bundle: Bundle, encoder: Path) -> OnnxEngine:
     manifest = bundle.manifest
     heads = {
         name: Head(manifest.heads[name].labels, weight, bias)
-        for name, (weight, bias) in last_heads(bundle).items()
+        for name, (weight, bias) in stage_heads(bundle, len(bundle.manifest.stages)).items()
     }
     graphs = stage_graphs(
         trained_encoder(bundle, encoder),
