@@ -3,8 +3,8 @@
 import gzip
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,18 @@ from schemas.taxonomy import SENTIMENT, Taxonomy
 
 CHUNK_LINES = 1024
 ARRIVAL_BYTES = 1024 * 1024
+# From a record's fields, its text and kind and the answer to what is printed beside it.
+Beside = Callable[[Mapping[str, Any], str, Kind, Classification], Mapping[str, Any]]
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line as read: its id, and its text or what is wrong with it."""
+    """A line as read: its id, and its text or what is wrong with it, and all its fields."""
 
     id: Any
     text: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
     kind: Kind = Kind.NEWS
     entity: str | None = None
     language: str | None = None
@@ -85,6 +88,7 @@ def classify_chunks(
     text_field: str | None = None,
     kind: Kind | None = None,
     on_error: Callable[[str], None] | None = None,
+    beside: Beside | None = None,
 ) -> Iterator[bytes]:
     """One JSON line (with its newline) for each line that is not blank, in order, chunk by chunk.
 
@@ -92,12 +96,14 @@ def classify_chunks(
     only that one is answered, and the kind is the task's. Without task and kind a record's own
     fields tell its kind, and where they do not it is news. With a record's own `entity`, a
     company's name, its `news.sentiment` is that for the company; a record's own `language` counts
-    as in a worker. A bad line becomes {"id", "error"} and `on_error` hears why.
+    as in a worker. What `beside` says of a record is printed with it. A bad line becomes
+    {"id", "error"} and `on_error` hears why.
 
     Raises ConfigurationError at once when the task is unknown or is of the other kind.
     """
     chosen = kind_of(classifier.taxonomy, task, kind) if task or kind else None
-    return _classified(chunks, classifier, task, text_field, chosen, on_error)
+    said = beside or (lambda *_: {})
+    return _classified(chunks, classifier, task, text_field, chosen, on_error, said)
 
 
 def _classified(
@@ -107,6 +113,7 @@ def _classified(
     text_field: str | None,
     kind: Kind | None,
     on_error: Callable[[str], None] | None,
+    beside: Beside,
 ) -> Iterator[bytes]:
     seen = 0
     for lines in chunks:
@@ -126,7 +133,9 @@ def _classified(
         )
         for line in chunk:
             if line.error is None:
-                yield _answer(line, next(answers), task)
+                answer = next(answers)
+                said = beside(line.fields, line.text, line.kind, answer)
+                yield _answer(line, answer, task, said)
                 continue
             if on_error:
                 on_error(line.error)
@@ -168,7 +177,8 @@ def _parse(number: int, line: bytes, text_field: str | None, kind: Kind | None) 
         value if isinstance(value := record.get(field), str) else None
         for field in ("entity", "language")
     )
-    return _Line(identity, text, kind or evident_kind(record) or Kind.NEWS, entity, language)
+    kind = kind or evident_kind(record) or Kind.NEWS
+    return _Line(identity, text, record, kind, entity, language)
 
 
 def _text(record: dict[str, Any], text_field: str | None) -> str:
@@ -188,7 +198,9 @@ def _string(record: dict[str, Any], field: str) -> str:
     return value
 
 
-def _answer(line: _Line, classification: Classification, task: str | None) -> bytes:
+def _answer(
+    line: _Line, classification: Classification, task: str | None, said: Mapping[str, Any]
+) -> bytes:
     answers = dict(classification.predictions)
     if classification.companies:
         answers[SENTIMENT] = classification.companies[0]
@@ -200,6 +212,7 @@ def _answer(line: _Line, classification: Classification, task: str | None) -> by
             "id": line.id,
             "text": line.text,
             "predictions": predictions,
+            **said,
             "flags": list(flags(classification)),
             "model_version": classification.model_version,
         },

@@ -32,6 +32,9 @@ def classify(
             help="What the records are.", show_default="the task's, else each record's own"
         ),
     ] = None,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Print risk and the alert rules that would match.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Classify records and print one JSON line for each, in order.
@@ -41,17 +44,20 @@ def classify(
     documents: truncated, and language:de of a text that the model doubts, since it is German.
 
     A line that cannot be read gives its id and the error; the exit code is then 1. A record with
-    an `entity` gets its news.sentiment for that company.
+    an `entity` gets its news.sentiment for that company. With --rules each has its risk, and the
+    rules that it would match with their reasons; a rule that counts says how many it wants.
 
     \b
     Examples:
       $ bellwether classify headlines.jsonl | jq -r '.predictions."news.topic".label'
       $ bellwether classify chats.jsonl.gz --task message.intent
       $ echo '{"text": "Acme cuts its outlook"}' | bellwether classify
+      $ bellwether classify headlines.jsonl --rules | jq -c 'select(.rules != []) | [.text, .rules]'
     """
     from models.classification import classify_chunks, read_chunks
     from schemas.records import Kind
-    from stream.classifiers import load_classifier
+    from stream.classifiers import load_classifier, make_analysis
+    from stream.rule_trial import trial
     from stream.settings import load_settings
 
     if file != "-" and not Path(file).exists():
@@ -66,6 +72,7 @@ def classify(
         text_field=text_field,
         kind=Kind(kind) if kind else None,
         on_error=errors.append,
+        beside=trial(make_analysis(classifier, settings)) if rules else None,
     )
     for answer in answers:
         sys.stdout.buffer.write(answer)
