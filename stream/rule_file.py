@@ -41,8 +41,8 @@ LABELS: Mapping[Kind, tuple[str, ...]] = {
     Kind.MESSAGE: ("sentiment", "intent", "emotion"),
 }
 _CONDITIONS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.NEWS: (*LABELS[Kind.NEWS], "min_risk", "symbols", "sources", "words"),
-    Kind.MESSAGE: (*LABELS[Kind.MESSAGE], "min_risk", "channels", "words"),
+    Kind.NEWS: (*LABELS[Kind.NEWS], "tasks", "min_risk", "symbols", "sources", "words"),
+    Kind.MESSAGE: (*LABELS[Kind.MESSAGE], "tasks", "min_risk", "channels", "words"),
 }
 _FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.NEWS: ("key", "risk", "headline", "source"),
@@ -110,6 +110,7 @@ class Conditions(_Strict):
     topic: _Labels | None = None
     intent: _Labels | None = None
     emotion: _Labels | None = None
+    tasks: dict[str, _Labels] = {}
     min_risk: _Share = 0.0
     symbols: _Texts | None = None
     sources: _Texts | None = None
@@ -137,11 +138,13 @@ class Rule(_Strict):
 
     @property
     def label_conditions(self) -> Iterator[tuple[str, Labels]]:
-        """The conditions on answers of the model, by the document's field."""
+        """The conditions on answers of the model, by the document's field; those of the user's own
+        tasks by the task's name."""
         for field in LABELS[self.kind]:
             condition = getattr(self.when, field)
             if condition is not None:
                 yield field, condition
+        yield from self.when.tasks.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +175,7 @@ def read_rules(path: Path | None, taxonomy: Taxonomy) -> tuple[Rule, ...]:
     if path is None:
         return tuple(rule for rule in rules if not list(_unknown_labels(rule, taxonomy)))
     for number, rule in enumerate(rules):
-        for task, field, label in _unknown_labels(rule, taxonomy):
-            reason = f"{label!r} is not a label of {task}"
-            raise document.error(reason, (number, "when", field, "labels"))
+        _check_labels(_Place(document, number), rule, taxonomy)
     return tuple(rules)
 
 
@@ -227,10 +228,22 @@ def _fields(rule: Rule) -> list[str]:
     return [*_FIELDS[rule.kind], *labels, *symbol, *window]
 
 
-def _unknown_labels(rule: Rule, taxonomy: Taxonomy) -> Iterator[tuple[str, str, str]]:
-    """The task, the field and the label of each that the taxonomy does not have."""
-    tasks = {task.field: task for task in taxonomy.tasks.values() if task.built_in}
-    for field, condition in rule.label_conditions:
-        for label in condition.labels:
-            if label not in tasks[field].labels:
-                yield tasks[field].name, field, label
+def _check_labels(place: _Place, rule: Rule, taxonomy: Taxonomy) -> None:
+    own = [task.name for task in taxonomy.for_kind(rule.kind) if not task.built_in]
+    for name in rule.when.tasks:
+        there = f"the model has {', '.join(own)}" if own else "the model has none of your own"
+        known = f"{name!r} is no task of your own on {rule.kind}; {there}"
+        place.check(name in own, known, "when", "tasks", name)
+    for task, at, label in _unknown_labels(rule, taxonomy):
+        place.check(False, f"{label!r} is not a label of {task}", "when", *at, "labels")
+
+
+def _unknown_labels(rule: Rule, taxonomy: Taxonomy) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """The task, where it stands, and the label of each that the taxonomy does not have."""
+    tasks = {task.field if task.built_in else task.name: task for task in taxonomy.tasks.values()}
+    for name, condition in rule.label_conditions:
+        task = tasks[name]
+        at = (name,) if task.built_in else ("tasks", name)
+        yield from (
+            (task.name, at, label) for label in condition.labels if label not in task.labels
+        )

@@ -95,7 +95,8 @@ class RuleBook:
 
     def _by_field(self, kind: Kind, classification: Classification) -> dict[str, Prediction]:
         given = classification.predictions
-        found = {field: given[task] for field, task in _TASKS.items() if task in given}
+        fields = {task: field for field, task in _TASKS.items()}
+        found = {fields.get(task, task): prediction for task, prediction in given.items()}
         if kind is Kind.MESSAGE and self._needs_sentiment:
             found["sentiment"] = sentiment_of_emotion(found["emotion"], self._taxonomy)
         return found

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -482,3 +483,58 @@ def test_the_law_is_heard_however_it_is_mailed(words: str) -> None:
 def test_what_nobody_sees_escalates_nothing(text: str) -> None:
     matches = RuleBook.load(None, TAXONOMY).matches(message(text=text), QUESTION, 0.0)
     assert "complaint-escalates" not in {match.rule for match in matches}
+
+
+CHURN = own_task("message.churn", ["yes", "no"])
+OWN = TAXONOMY.with_task(CHURN).with_task(own_task("news.esg", ["yes", "no"]))
+
+
+def own_rules(tmp_path: Path, condition: str) -> RuleBook:
+    file = tmp_path / "rules.yaml"
+    file.write_text(message_rule(f"tasks: {condition}"), encoding="utf-8")
+    return RuleBook.load(file, OWN)
+
+
+@pytest.mark.parametrize(
+    ("condition", "fits"),
+    [
+        ('{message.churn: "yes"}', True),
+        ('{message.churn: "no"}', False),
+        ('{message.churn: ["yes", "no"]}', True),
+        ('{message.churn: {labels: ["yes"], min_confidence: 0.9}}', False),
+        ('{message.churn: {labels: ["no"], min_probability: 0.2}}', True),
+    ],
+)
+def test_a_rule_may_name_own_tasks(tmp_path: Path, condition: str, fits: bool) -> None:
+    answer = Prediction("yes", 0.8, CHURN.labels, (0.8, 0.2))
+    predictions = {**THEFT.predictions, CHURN.name: answer}
+    classification = replace(THEFT, predictions=predictions)
+    matches = own_rules(tmp_path, condition).matches(message(), classification, 0.0)
+    assert keys(matches) == (["m1"] if fits else [])
+
+
+def test_own_tasks_of_a_text_in_another_language_match_nothing(tmp_path: Path) -> None:
+    answer = Prediction("yes", 0.8, CHURN.labels, (0.8, 0.2))
+    predictions = {**THEFT.predictions, CHURN.name: answer}
+    foreign = replace(THEFT, predictions=predictions).doubted("de")
+    assert own_rules(tmp_path, '{message.churn: "yes"}').matches(message(), foreign, 0.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ('{message.churn: "perhaps"}', "4: [0].when.tasks.message.churn.labels: 'perhaps' is not a"),
+        (
+            '{message.chrun: "yes"}',
+            "is no task of your own on message; the model has message.churn",
+        ),
+        ('{news.esg: "yes"}', "is no task of your own on message"),
+        ("{message.intent: age_limit}", "is no task of your own on message"),
+        ("[yes]", "expected names with values"),
+    ],
+)
+def test_an_own_task_that_is_not_there_is_refused(
+    tmp_path: Path, condition: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        own_rules(tmp_path, condition)
