@@ -18,6 +18,7 @@ from stream import feedback
 from stream.clients import make_elasticsearch
 from stream.dead_letter_reader import read_dead_letters
 from stream.dead_letters import DeadLetterWriter
+from stream.document_store import DocumentStore
 from stream.elastic import ElasticSink
 from stream.event_documents import EventDocuments
 from stream.events import Incoming
@@ -73,7 +74,9 @@ class Desk:
         parts = FeedbackParts(
             taxonomy=lambda: TAXONOMY,
             compared=lambda task, differs: self.compared.append((task, differs)),
-            documents=EventDocuments(self.client, self.sink, self.settings.prefix, lambda: None),
+            documents=EventDocuments(
+                self.client, DocumentStore(self.client, lambda: None), self.settings.prefix
+            ),
             labels=self.labels,
             dead_letters=self.dead,
             metrics=self.metrics,
