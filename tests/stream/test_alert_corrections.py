@@ -10,6 +10,7 @@ from schemas.alerts import Alert, Cause, Status
 from schemas.origins import Origin
 from stream.alert_store import AlertStore
 from stream.alerts import Judged, Match, RecordVersion
+from stream.display import alert_line
 from tests.stream.alert_events import NEWS, START, corrected, entries, event, judge, match, version
 
 GRAVE = match("grave", "e", reason="grave news")
@@ -61,6 +62,7 @@ async def test_corrected_into_something_harmless_it_is_resolved_with_the_reason(
     assert verdict.raised == ((raised,),)  # so that its document can always be written
     assert await store.active() == []
     assert [entry.alert for entry in await entries(redis, f"{namespace}-")] == [raised, resolved]
+    assert alert_line(resolved).plain.endswith("resolved grave news (grave, e, corrected)")
 
 
 async def test_the_same_content_again_changes_nothing(

@@ -180,7 +180,7 @@ async def test_what_changes_meanwhile_is_judged_by_its_new_text(
         return made
 
     monkeypatch.setattr(reclassification._Reclassification, "_actions", meanwhile)
-    assert (await reclassify(settings, TODAY, quiet)).judged == 3
+    assert (await reclassify(settings, TODAY, quiet)).judged == 4  # with the one that is gone
     elsewhere.close()
     documents = await found(client, settings, Kind.NEWS)
     assert documents.keys() == {"n0", "n1", "n2"}
