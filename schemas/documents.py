@@ -243,7 +243,7 @@ def alert_change(alert: Alert, prefix: str) -> Change:
 
 def _newest_status(alert: Alert, stored: Document) -> dict[str, Any]:
     raised_again = stored.get("raised_again", 0)
-    if alert.stage <= (raised_again, stored["status"] == Status.RESOLVED):
+    if alert.stage <= (raised_again, stored.get("status") == Status.RESOLVED):
         return dict(stored)
     if (alert.raised_again or 0) == raised_again:
         told = {name: value for name, value in alert.as_dict().items() if name in STATUS_FIELDS}

@@ -51,10 +51,13 @@ class Origin:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self | None:
-        """That of a document; None where it has none."""
-        place = document.get("origin")
-        if place is None:
-            return None
+        """That of a document; None where it has none that could be read."""
         stamp = document.get("received_at")
-        received_at = parse_rfc3339(stamp) if stamp else None
-        return cls(place["topic"], place["partition"], place["offset"], received_at)
+        try:
+            place = document["origin"]
+            received_at = parse_rfc3339(stamp) if stamp else None
+            return cls(
+                str(place["topic"]), int(place["partition"]), int(place["offset"]), received_at
+            )
+        except (KeyError, TypeError, ValueError):
+            return None

@@ -8,8 +8,8 @@
 --
 -- A version is {content, topic, partition, offset, stamp, appended}, as Origin in schemas/origins.py.
 -- What is known of an event is {version, matched, raised}: `matched` are fingerprints, `raised` is a
--- list of {fingerprint, id, again, withdrawn, json}; Redis holds the length of `json` in its place,
--- since the outcome has it.
+-- list of {fingerprint, id, again, json}, one for each that any version raised; Redis holds the
+-- length of `json` in its place, since the outcome has it.
 
 local CORRECTED = 'corrected'
 local MADE_ANEW_MS = 60 * 60 * 1000

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,7 +48,20 @@ def test_of_two_one_is_the_newer(one: Origin, other: Origin) -> None:
 def test_documents_hold_it() -> None:
     for origin in (at(7, 0.25), Origin("news", 3, 1)):
         assert Origin.of(origin.fields()) == origin
-    assert Origin.of({"id": "n"}) is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"id": "n"},
+        {"origin": None},
+        {"origin": {"topic": "news", "offset": 7}},
+        {"origin": {"topic": "news", "partition": "x", "offset": 7}},
+        {"origin": {"topic": "news", "partition": 0, "offset": 7}, "received_at": "yesterday"},
+    ],
+)
+def test_what_somebody_wrote_by_hand_has_none(document: dict[str, object]) -> None:
+    assert Origin.of(document) is None
 
 
 def test_the_order_is_one_for_all() -> None:
