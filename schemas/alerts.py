@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from schemas.fields import Id, Instant
 
 MAX_EVENT_IDS = 20
+STATUS_FIELDS = frozenset({"status", "resolved_because"})
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -25,9 +26,18 @@ class Status(StrEnum):
     RESOLVED = "resolved"
 
 
+class Cause(StrEnum):
+    """Why an alert was resolved before it was over."""
+
+    CORRECTED = "corrected"
+
+
 class Alert(BaseModel):
     """One alert. `stream` is without namespace, `event_id` is the event that raised it,
-    `event_ids` are the newest 20 behind it, the newest last, and `count` is how many there were."""
+    `event_ids` are the newest 20 behind it, the newest last, and `count` is how many there were.
+
+    `resolved_because` is absent where the alert was simply over; `raised_again` counts how often
+    it was raised after a correction had resolved it, and is absent where it never was."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -46,10 +56,17 @@ class Alert(BaseModel):
     event_time: Instant
     raised_at: Instant
     model_version: str
+    raised_again: Annotated[int, Field(ge=1)] | None = None
+    resolved_because: Cause | None = None
+
+    @property
+    def stage(self) -> tuple[int, bool]:
+        """Grows with each change of status."""
+        return self.raised_again or 0, self.status is Status.RESOLVED
 
     def to_json(self) -> str:
-        """Compact JSON; times are RFC 3339 in UTC."""
-        return self.model_dump_json()
+        """Compact JSON; times are RFC 3339 in UTC, what has no value is absent."""
+        return self.model_dump_json(exclude_none=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -58,7 +75,7 @@ class Alert(BaseModel):
 
     def as_dict(self) -> dict[str, Any]:
         """JSON's types only."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 def alert_id(rule: str, key: str, stream: str, event_id: str) -> str:

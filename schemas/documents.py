@@ -1,21 +1,30 @@
 """What is written to Elasticsearch: documents of records and alerts, and where each goes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from schemas.alerts import Alert, Status
-from schemas.mappings import ALERTS
+import orjson
+
+from schemas.alerts import STATUS_FIELDS, Alert, Status
+from schemas.mappings import ALERTS, WRITTEN_BY_THE_WORKER
 from schemas.mappings import index_templates as index_templates
+from schemas.origins import Origin
 from schemas.predictions import Classification, Prediction, sentiment_of_emotion
-from schemas.records import Kind, MessageRecord, NewsRecord, Record, news_text
+from schemas.records import RECORD_TYPES, Kind, MessageRecord, NewsRecord, Record, news_text
 from schemas.taxonomy import EMOTION, INTENT, SENTIMENT, TOPIC, Task, Taxonomy
 from schemas.times import format_milliseconds, format_rfc3339
 
 TRUNCATED, LANGUAGE, SYMBOLS_CUT = "truncated", "language", "symbols_cut"
 MAX_SYMBOLS = 100  # of a document; the list of a record may be longer
 _DIGITS = 6  # of a probability: more is noise, and bytes
+_CONTENT_BYTES = 16
+
+
+Document = Mapping[str, Any]
 
 
 class Version(NamedTuple):
@@ -25,27 +34,33 @@ class Version(NamedTuple):
     primary_term: int
 
 
+class Place(NamedTuple):
+    """Where a document stands."""
+
+    index_name: str
+    id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One bulk `update`. With `upsert`, a document that is not there yet becomes that, and one
-    that is there gets `doc` merged; without, `doc` serves as both (doc_as_upsert).
-
-    With `replaces`, `doc` becomes the whole document, if that still has this version."""
+    """One document to be stored where there is none under its id; with `replaces`, in the place of
+    the one that is there, if that still has this version."""
 
     index: str
     id: str
     doc: dict[str, Any]
-    upsert: dict[str, Any] | None = None
     replaces: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where in Kafka a record stands. `topic` is the full name, with namespace."""
+class Change:
+    """What is to become of one document: `doc` where there is none under its id, else what `onto`
+    makes of the one that is there. `onto` leaves what is newer, or the same, as it is: then the
+    order in which changes come, and how often, makes no difference."""
 
-    topic: str
-    partition: int
-    offset: int
+    place: Place
+    doc: dict[str, Any]
+    onto: Callable[[Document], dict[str, Any]]
 
 
 def index_name(prefix: str, base: str, event_time: datetime) -> str:
@@ -63,19 +78,33 @@ def document(
     classified_at: datetime,
     taxonomy: Taxonomy,
 ) -> dict[str, Any]:
-    """The document of a record. Fields without a value are absent, so that an update with it
-    takes nothing away from the document that is there."""
+    """The document of a record. Fields without a value are absent."""
     return {
         **_own_fields(record),
         **judgement(
             record, classification, risk=risk, classified_at=classified_at, taxonomy=taxonomy
         ),
-        "origin": {
-            "topic": origin.topic,
-            "partition": origin.partition,
-            "offset": origin.offset,
-        },
+        **origin.fields(),
     }
+
+
+def record_change(record: Record, doc: dict[str, Any], origin: Origin, prefix: str) -> Change:
+    """The document of a record, unless that of a newer record stands under its id."""
+    place = Place(index_name(prefix, record.kind.stream, record.event_time), record.id)
+    return Change(place, doc, partial(_newest_record, doc, record.kind, origin))
+
+
+def _newest_record(
+    doc: dict[str, Any], kind: Kind, origin: Origin, stored: Document
+) -> dict[str, Any]:
+    """The newer of two, whole, beside what others than the worker added to the one that is
+    there."""
+    other = Origin.of(stored)
+    if other and not origin.follows(other):
+        return dict(stored)
+    written = WRITTEN_BY_THE_WORKER[kind]
+    added = {name: value for name, value in stored.items() if name not in written}
+    return {**doc, **added}
 
 
 def judgement(
@@ -117,6 +146,13 @@ def flags(classification: Classification) -> Iterator[str]:
 def _own_fields(record: Record) -> dict[str, Any]:
     fields = _news_fields(record) if isinstance(record, NewsRecord) else _message_fields(record)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def content_digest(document: Document, kind: Kind) -> str:
+    """The same for two documents whose records had the same fields, however these were written or
+    sent, and whatever a model said of them."""
+    own = {name: document[name] for name in RECORD_TYPES[kind].model_fields if name in document}
+    return blake2b(orjson.dumps(own), digest_size=_CONTENT_BYTES).hexdigest()
 
 
 def _news_fields(record: NewsRecord) -> dict[str, Any]:
@@ -198,17 +234,19 @@ def answer_of(document: Mapping[str, Any], task: Task) -> Mapping[str, Any] | No
     return next((answer for answer in own if answer["task"] == task.name), None)
 
 
-def alert_write(alert: Alert, prefix: str) -> Write:
-    """Writes the alert as raised if it is not there; if it is, a redelivery changes nothing, above
-    all not its status."""
-    return Write(_alert_index(alert, prefix), alert.id, {"id": alert.id}, alert.as_dict())
+def alert_change(alert: Alert, prefix: str) -> Change:
+    """The alert as raised where it is not there, else its later status: what comes late or again
+    changes nothing."""
+    place = Place(index_name(prefix, ALERTS, alert.event_time), alert.id)
+    return Change(place, alert.as_dict(), partial(_newest_status, alert))
 
 
-def resolved_write(alert: Alert, prefix: str) -> Write:
-    """Sets the status of the alert to resolved, and writes it whole if it is not there."""
-    resolved = alert.model_copy(update={"status": Status.RESOLVED}).as_dict()
-    return Write(_alert_index(alert, prefix), alert.id, {"status": "resolved"}, resolved)
-
-
-def _alert_index(alert: Alert, prefix: str) -> str:
-    return index_name(prefix, ALERTS, alert.event_time)
+def _newest_status(alert: Alert, stored: Document) -> dict[str, Any]:
+    raised_again = stored.get("raised_again", 0)
+    if alert.stage <= (raised_again, stored.get("status") == Status.RESOLVED):
+        return dict(stored)
+    if (alert.raised_again or 0) == raised_again:
+        told = {name: value for name, value in alert.as_dict().items() if name in STATUS_FIELDS}
+        return {**stored, **told}
+    added = {name: value for name, value in stored.items() if name not in Alert.model_fields}
+    return {**alert.as_dict(), **added}

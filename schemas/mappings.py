@@ -67,8 +67,7 @@ def _tasks() -> Properties:
 
 
 def _analysis() -> Properties:
-    """What the service adds to a record of either kind."""
-    labels = ("sentiment", "topic", "intent", "emotion")
+    """What the worker adds to a record of either kind."""
     return {
         "sentiment": _sentiment(),
         "entities": _entities(),
@@ -78,6 +77,15 @@ def _analysis() -> Properties:
         "model_version": _keyword(),
         "classified_at": _DATE,
         "origin": _object(topic=_keyword(), partition=_INTEGER, offset=_LONG),
+        "received_at": _DATE,
+    }
+
+
+def _additions() -> Properties:
+    """What others add to a document later: it stays when a newer record takes the old one's
+    place."""
+    labels = ("sentiment", "topic", "intent", "emotion")
+    return {
         "human": _object(**{name: _keyword() for name in labels}),
         # What `human` is made of; nobody searches in it.
         "human_labels": {"type": "object", "enabled": False},
@@ -95,6 +103,7 @@ NEWS_PROPERTIES: Properties = {
     "language": _keyword(),
     "topic": _answer(),
     **_analysis(),
+    **_additions(),
 }
 MESSAGE_PROPERTIES: Properties = {
     "id": _keyword(),
@@ -107,6 +116,7 @@ MESSAGE_PROPERTIES: Properties = {
     "intent": _answer(),
     "emotion": _answer(),
     **_analysis(),
+    **_additions(),
 }
 ALERT_PROPERTIES: Properties = {
     "id": _keyword(),
@@ -124,6 +134,8 @@ ALERT_PROPERTIES: Properties = {
     "event_time": _DATE,
     "raised_at": _DATE,
     "model_version": _keyword(),
+    "raised_again": _INTEGER,
+    "resolved_because": _keyword(),
 }
 DRIFT_PROPERTIES: Properties = {
     "at": _DATE,
@@ -150,6 +162,9 @@ PROPERTIES: dict[str, Properties] = {
     Kind.MESSAGE.stream: MESSAGE_PROPERTIES,
     ALERTS: ALERT_PROPERTIES,
     DRIFT: DRIFT_PROPERTIES,
+}
+WRITTEN_BY_THE_WORKER = {
+    kind: frozenset(PROPERTIES[kind.stream].keys() - _additions().keys()) for kind in Kind
 }
 
 

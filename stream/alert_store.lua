@@ -1,204 +1,87 @@
-#!lua flags=no-cluster
--- Every change of state of the alerts, as one atomic step, idempotent by event id.
--- `no-cluster` says that keys are made here from ROOT; the header also makes Redis refuse the
--- whole script, and not its first write, when memory is full or the disk fails.
+-- Every change of state of the alerts, idempotent by event and content. Follows alert_state.lua.
 --
--- Keys below ROOT, each bounded:
---   alerts               stream, one entry a change of status, capped
---   alerts:active        hash fingerprint -> JSON of the firing alert, for readers
---   alerts:state         hash fingerprint -> the same in parts (cmsgpack), for this script: a JSON
---                        that went through cjson would lose digits and turn [] into {}
---   alerts:due           sorted set of fingerprints by the time at which they are resolved
---   alerts:resolving     hash alert id -> JSON of a resolved alert whose document still says firing
---   outcome:STREAM:ID    JSON list of the alerts that an event raised, as raised; expires
---   window:FINGERPRINT   sorted set of event ids by event time; trimmed, expires
---   cooldown:FINGERPRINT sorted set of alert ids by event time; trimmed, expires
--- All times are whole milliseconds, which a Lua number and a score hold exactly.
+-- What an event raised belongs to the version of its record that was judged: the same content again
+-- gets the same answer and changes nothing, whatever a model says of it by now; so does a version
+-- that is older than the judged one. A newer one with other content is judged. What it matches as
+-- the one before did stays as it is. What it matches no longer is withdrawn: the event leaves the
+-- windows and the alerts, and an alert with too few events behind it is resolved.
+--
+-- A version is {content, topic, partition, offset, stamp, appended}, as Origin in schemas/origins.py.
+-- What is known of an event is {version, matched, raised}: `matched` are fingerprints, `raised` is a
+-- list of {fingerprint, id, again, json}, one for each that any version raised; Redis holds the
+-- length of `json` in its place, since the outcome has it.
 
-local MODE, ROOT = ARGV[1], ARGV[2]
-local ALERTS, ACTIVE, STATE = ROOT .. 'alerts', ROOT .. 'alerts:active', ROOT .. 'alerts:state'
-local DUE, RESOLVING = ROOT .. 'alerts:due', ROOT .. 'alerts:resolving'
+local CORRECTED = 'corrected'
+local MADE_ANEW_MS = 60 * 60 * 1000
+local FIRST_VERSION = 6
 
-local STREAM_ENTRIES = 10000
-local COUNT_MARK = '\1' -- no JSON has it unescaped, so no headline can hold one
-local NEWEST_EVENTS = 20
-local WINDOW_MEMBERS = 10000 -- bounds a window that one hot key fills for days
-local LATE_MS = 24 * 60 * 60 * 1000
-local SHORTEST_ACTIVE_MS = 10 * 60 * 1000
-local RESOLVED_A_CALL = 500
-local OFFERED_A_CALL = 500
-local KEYS_A_CALL = 1000 -- unpack() has a limit of some thousands
+local fresh = {} -- JSON of the alerts that this call raises
 
-local function window_key(match)
-  return ROOT .. 'window:' .. match.fingerprint
-end
-
-local function cool_down_key(match)
-  return ROOT .. 'cooldown:' .. match.fingerprint
-end
-
--- Lua's own number to string conversion keeps 14 digits and may use an exponent.
-local function whole(number)
-  return string.format('%.0f', number)
-end
-
-local function above(ms)
-  return '(' .. whole(ms)
-end
-
--- An alert is a table {id, fingerprint, stream, event_id, event_ms, keep_ms, head, count, members}:
--- `head` is the JSON of what never changes, left open; `members` are the newest events behind it,
--- {id, ms} each, newest first.
-local function alert_json(alert, status)
-  local ids = {}
-  for i = #alert.members, 1, -1 do
-    ids[#ids + 1] = cjson.encode(alert.members[i][1])
+-- As Origin.follows does.
+local function follows(one, other)
+  if one.topic == other.topic and one.partition == other.partition then
+    return one.offset > other.offset or one.appended and one.stamp > other.stamp + MADE_ANEW_MS
   end
-  return alert.head .. ',"status":"' .. status .. '","count":' .. whole(alert.count)
-    .. ',"event_ids":[' .. table.concat(ids, ',') .. ']}'
-end
-
-local function publish(json)
-  redis.call('XADD', ALERTS, 'MAXLEN', '~', STREAM_ENTRIES, '*', 'alert', json)
-end
-
-local function active_alert(fingerprint)
-  local packed = redis.call('HGET', STATE, fingerprint)
-  return packed and cmsgpack.unpack(packed)
-end
-
-local function keep_active(alert)
-  local due_ms = alert.members[1][2] + alert.keep_ms
-  redis.call('HSET', ACTIVE, alert.fingerprint, alert_json(alert, 'firing'))
-  redis.call('HSET', STATE, alert.fingerprint, cmsgpack.pack(alert))
-  redis.call('ZADD', DUE, whole(due_ms), alert.fingerprint)
-end
-
-local function drop_active(fingerprint)
-  redis.call('HDEL', ACTIVE, fingerprint)
-  redis.call('HDEL', STATE, fingerprint)
-  redis.call('ZREM', DUE, fingerprint)
-end
-
-local function resolve(alert)
-  local json = alert_json(alert, 'resolved')
-  publish(json)
-  redis.call('HSET', RESOLVING, alert.id, json)
-end
-
--- Add to a sorted set by event time, drop what is too old to matter, let the rest expire.
-local function remember(key, ms, member, span_ms)
-  redis.call('ZADD', key, whole(ms), member)
-  local newest_ms = tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', above(newest_ms - span_ms - LATE_MS))
-  redis.call('ZREMRANGEBYRANK', key, 0, -WINDOW_MEMBERS - 1)
-  redis.call('PEXPIRE', key, whole(span_ms + LATE_MS))
-end
-
--- The window (end - span, end]: how many it holds, and the newest of them.
-local function window_at(key, end_ms, span_ms)
-  local count = redis.call('ZCOUNT', key, above(end_ms - span_ms), whole(end_ms))
-  local found = redis.call('ZRANGE', key, whole(end_ms), above(end_ms - span_ms),
-    'BYSCORE', 'REV', 'LIMIT', 0, NEWEST_EVENTS, 'WITHSCORES')
-  local members = {}
-  for i = 1, #found, 2 do
-    members[#members + 1] = {found[i], tonumber(found[i + 1])}
-  end
-  return count, members
-end
-
--- Where a window that holds the event and is full ends, or nil. Mostly that is the event's own
--- window. An event that comes late may complete one that ends at a later event: partitions are
--- read side by side, so that a burst rarely arrives in its order.
-local function full_window_end(key, ms, span_ms, needed)
-  if redis.call('ZCOUNT', key, above(ms - span_ms), whole(ms)) >= needed then
-    return ms
-  end
-  local later = redis.call('ZRANGE', key, above(ms), above(ms + span_ms),
-    'BYSCORE', 'LIMIT', 0, needed - 1, 'WITHSCORES')
-  if #later == 0 then
-    return nil
-  end
-  local times = {}
-  local own = redis.call('ZRANGE', key, above(ms - span_ms), whole(ms), 'BYSCORE', 'WITHSCORES')
-  for _, found in ipairs({own, later}) do
-    for i = 2, #found, 2 do
-      times[#times + 1] = tonumber(found[i])
+  for _, name in ipairs({'stamp', 'offset', 'topic', 'partition'}) do
+    if one[name] ~= other[name] then
+      return one[name] > other[name]
     end
   end
-  for i = needed, #times do
-    if times[i] - times[i - needed + 1] < span_ms then
-      return times[i]
+  return false
+end
+
+local function version_key(outcome_key)
+  return ROOT .. 'version:' .. string.sub(outcome_key, #(ROOT .. 'outcome:') + 1)
+end
+
+local function list(jsons)
+  return '[' .. table.concat(jsons, ',') .. ']'
+end
+
+-- What is known of an event; nil where it was judged by a worker that wrote no versions.
+local function recall(key, outcome)
+  local packed = redis.call('GET', version_key(key))
+  local known = packed and cmsgpack.unpack(packed)
+  local at = 2
+  for _, alert in ipairs(known and known.raised or {}) do
+    alert.json = string.sub(outcome, at, at + alert.json - 1)
+    at = at + #alert.json + 1
+  end
+  return known
+end
+
+-- Answers the outcome.
+local function remember_event(key, known, seconds)
+  local jsons = {}
+  for i, alert in ipairs(known.raised) do
+    jsons[i] = alert.json
+    alert.json = #alert.json
+  end
+  redis.call('SET', key, list(jsons), 'EX', seconds)
+  redis.call('SET', version_key(key), cmsgpack.pack(known), 'EX', seconds)
+  return list(jsons)
+end
+
+local function raised_under(fingerprint, known)
+  for place, alert in ipairs(known.raised) do
+    if alert.fingerprint == fingerprint then
+      return alert, place
     end
   end
-  return nil
+  return nil, #known.raised + 1
 end
 
--- How many events are behind a match and the newest of them; nil while they are too few.
-local function evidence(match, event)
-  if match.count <= 1 then
-    return 1, {{event.id, event.ms}}
-  end
-  local key = window_key(match)
-  if not redis.call('ZSCORE', key, event.id) then
-    return nil -- so late that it was dropped again
-  end
-  local end_ms = full_window_end(key, event.ms, match.window_ms, match.count)
-  if end_ms then
-    return window_at(key, end_ms, match.window_ms)
-  end
-  return nil
-end
-
--- Alerts are remembered here apart from the active ones, since those are resolved by the clock:
--- a backlog of yesterday must not raise one alert an event.
-local function cooling_down(match, ms)
-  local span_ms = match.cool_down_ms
-  if span_ms == 0 then
-    return false
-  end
-  return redis.call('ZCOUNT', cool_down_key(match), above(ms - span_ms), above(ms + span_ms)) > 0
-end
-
-local function add_member(members, event)
-  local place = 1
-  while members[place] and members[place][2] > event.ms do
-    place = place + 1
-  end
-  table.insert(members, place, {event.id, event.ms})
-  members[NEWEST_EVENTS + 1] = nil
-end
-
--- A match that a cool-down swallows joins the events behind the active alert.
-local function join(match, event)
-  local alert = active_alert(match.fingerprint)
-  if alert and math.abs(event.ms - alert.event_ms) < match.cool_down_ms then
-    alert.count = alert.count + 1
-    add_member(alert.members, event)
-    keep_active(alert)
-  end
-end
-
--- One alert a fingerprint is active: the one with the newest event. The other is resolved, so that
--- no document says firing for good.
-local function activate(alert)
-  local other = active_alert(alert.fingerprint)
-  if other and other.members[1][2] > alert.members[1][2] then
-    resolve(alert)
-    return
-  end
-  if other then
-    resolve(other)
-  end
-  keep_active(alert)
-end
-
-local function raise(match, event, count, members)
+-- An alert of this event that a correction resolved is raised again: the same alert once more.
+local function raise(match, event, count, members, known)
+  local before, place = raised_under(match.fingerprint, known)
+  local again = before and before.again + 1 or 0
   local reason = string.gsub(match.reason, COUNT_MARK, whole(count))
+  local head = match.head .. ',"reason":' .. reason
   local alert = {
-    id = match.id, fingerprint = match.fingerprint, head = match.head .. ',"reason":' .. reason,
+    id = match.id, fingerprint = match.fingerprint,
+    head = again == 0 and head or head .. ',"raised_again":' .. whole(again),
     stream = event.stream, event_id = event.id, event_ms = event.ms, count = count,
-    members = members,
+    members = members, needed = match.count,
     keep_ms = math.max(match.cool_down_ms, match.window_ms, SHORTEST_ACTIVE_MS),
   }
   local json = alert_json(alert, 'firing')
@@ -207,29 +90,114 @@ local function raise(match, event, count, members)
     remember(cool_down_key(match), event.ms, match.id, match.cool_down_ms)
   end
   activate(alert)
-  return json
+  fresh[#fresh + 1] = json
+  known.raised[place] = {
+    fingerprint = match.fingerprint, id = match.id, again = again, json = json,
+  }
 end
 
--- The alert that a match raises, as JSON, or nil. `reason` of a match is a JSON string with marks
--- where the count goes, its `head` the JSON of the rest of the alert that never changes.
-local function answer(match, event)
+-- `reason` of a match is a JSON string with marks where the count goes, its `head` the JSON of the
+-- rest of the alert that never changes.
+local function answer(match, event, known)
   if match.count > 1 then
     remember(window_key(match), event.ms, event.id, match.window_ms)
   end
+  local active = active_alert(match.fingerprint)
+  if active and active.id == match.id then -- others have kept it firing
+    take_in(active, event)
+    return
+  end
   if cooling_down(match, event.ms) then
-    join(match, event)
-    return nil
+    join(active, match, event)
+    return
   end
   local count, members = evidence(match, event)
-  return count and raise(match, event, count, members)
+  if count then
+    raise(match, event, count, members, known)
+  end
 end
 
-local function outcome_of(event)
-  local raised = {}
-  for _, match in ipairs(event.matches) do
-    raised[#raised + 1] = answer(match, event)
+-- The active alert under a fingerprint without the event; resolved where too few are left.
+local function take_from_alert(fingerprint, stream, id)
+  local alert = active_alert(fingerprint)
+  if not alert or alert.stream ~= stream then
+    return
   end
-  return '[' .. table.concat(raised, ',') .. ']'
+  local kept = without(alert.members, {[id] = true})
+  if #kept == #alert.members then
+    return
+  end
+  if #kept > 0 and alert.count > (alert.needed or 1) then
+    alert.count, alert.members = alert.count - 1, kept
+    keep_active(alert)
+    return
+  end
+  resolve(alert, CORRECTED)
+  drop_active(fingerprint)
+  redis.call('ZREM', cool_down_key(alert), alert.id)
+end
+
+-- The event matches no longer. An alert of its own that is still active has others behind it.
+local function withdraw(fingerprint, stream, id, known)
+  redis.call('ZREM', window_key({fingerprint = fingerprint}), id)
+  take_from_alert(fingerprint, stream, id)
+  local raised = raised_under(fingerprint, known)
+  local active = active_alert(fingerprint)
+  if raised and not (active and active.id == raised.id) then
+    redis.call('ZREM', cool_down_key(raised), raised.id)
+  end
+end
+
+local function among(fingerprints)
+  local set = {}
+  for _, fingerprint in ipairs(fingerprints) do
+    set[fingerprint] = true
+  end
+  return set
+end
+
+-- Judge a version of the event by what it matches. Old news keeps what it matched, no more.
+local function judge_version(key, known, event)
+  local stream, id = string.match(string.sub(key, #(ROOT .. 'outcome:') + 1), '^([^:]*):(.*)$')
+  local before, now, matched = among(known.matched), {}, {}
+  for _, match in ipairs(event and event.matches or {}) do
+    if before[match.fingerprint] or not event.old then
+      now[match.fingerprint] = match
+      matched[#matched + 1] = match.fingerprint
+    end
+  end
+  for _, fingerprint in ipairs(known.matched) do
+    if not now[fingerprint] then
+      withdraw(fingerprint, stream, id, known)
+    end
+  end
+  for _, fingerprint in ipairs(matched) do
+    if not before[fingerprint] then
+      answer(now[fingerprint], event, known)
+    end
+  end
+  known.matched = matched
+end
+
+-- The outcome of an event: `version` is the JSON of what came, `event` the same with its matches,
+-- or nil without a match; `outcome` is what is stored, or nil.
+local function outcome_of(key, version, event, outcome, seconds)
+  local known = {matched = {}, raised = {}}
+  if not outcome and (not event or event.old) then
+    return false
+  end
+  version = cjson.decode(version)
+  if outcome then
+    known = recall(key, outcome)
+    if not known or not follows(version, known.version) then
+      return outcome
+    end
+  end
+  if not known.version or version.content ~= known.version.content then
+    judge_version(key, known, event)
+  end
+  known.version = version
+  return remember_event(key, known, seconds)
 end
 
 local function stored_outcomes()
@@ -244,58 +212,38 @@ local function stored_outcomes()
   return known
 end
 
-local function resolve_due(now_ms)
-  local due = redis.call('ZRANGE', DUE, '-inf', above(now_ms),
-    'BYSCORE', 'LIMIT', 0, RESOLVED_A_CALL)
-  for _, fingerprint in ipairs(due) do
-    local alert = active_alert(fingerprint)
-    if alert then -- else somebody deleted it by hand, which must not stop the alerts
-      resolve(alert)
-    end
-    drop_active(fingerprint)
-  end
-end
-
--- Resolved alerts whose documents may still say firing; by chance, where there are very many.
-local function unsettled()
-  local found = redis.call('HRANDFIELD', RESOLVING, OFFERED_A_CALL, 'WITHVALUES')
-  local offered = {}
-  for i = 2, #found, 2 do
-    offered[#offered + 1] = found[i]
-  end
-  return offered
-end
-
--- KEYS are the events' outcome keys in order; `events` are those with a match, by position.
--- Answers which positions were judged now, each event's outcome, and what is being resolved.
+-- KEYS are the events' outcome keys in order, from FIRST_VERSION on ARGV has the JSON of their
+-- versions; `events` are those with a match, by position. Answers what was raised now, each event's
+-- outcome, and what is being resolved.
 local function judge(now_ms, remember_seconds, events)
   local known = stored_outcomes()
-  local fresh, outcomes = {}, {}
+  local outcomes = {}
   local next_event = 1
   for position, key in ipairs(KEYS) do
     local event = events[next_event]
     if event and event.position == position then
       next_event = next_event + 1
-      if not known[key] then
-        known[key] = outcome_of(event)
-        redis.call('SET', key, known[key], 'EX', remember_seconds)
-        fresh[#fresh + 1] = position
-      end
+    else
+      event = nil
     end
-    outcomes[position] = known[key] or false
+    local version = ARGV[FIRST_VERSION + position - 1]
+    local outcome = outcome_of(key, version, event, known[key], remember_seconds)
+    known[key] = outcome or nil
+    outcomes[position] = outcome
   end
   resolve_due(now_ms)
   return {fresh, outcomes, unsettled()}
 end
 
-local function without(members, forgotten)
-  local kept = {}
-  for _, member in ipairs(members) do
-    if not forgotten[member[1]] then
-      kept[#kept + 1] = member
+-- The documents of these alerts, {id, again, status} each, say so: no need to offer it again. What
+-- has changed since is offered.
+local function settle(alerts)
+  for _, written in ipairs(alerts) do
+    local json = redis.call('HGET', RESOLVING, written.id)
+    if json and (cjson.decode(json).raised_again or 0) == written.again then
+      redis.call('HDEL', RESOLVING, written.id)
     end
   end
-  return kept
 end
 
 local function forget_in(alert, forgotten)
@@ -337,5 +285,8 @@ end
 
 if MODE == 'judge' then
   return judge(tonumber(ARGV[3]), ARGV[4], cjson.decode(ARGV[5]))
+end
+if MODE == 'settle' then
+  return settle(cjson.decode(ARGV[3]))
 end
 return forget(ARGV[3], cjson.decode(ARGV[4]))

@@ -1,9 +1,9 @@
 """Alerts in Redis: which events raise one, which are active, and the stream of their changes.
 
-All state changes are one Lua script, `alert_store.lua`, idempotent by event id: an event that comes
-again, alone or in any batch, changes nothing and gets the answer it got the first time. That also
-holds for a call whose answer was lost, so a caller may simply repeat it. Errors of Redis are raised
-as they are.
+All state changes are one Lua script, `alert_state.lua` with `alert_store.lua`, idempotent by event
+and content: an event that comes again, alone or in any batch, changes nothing and gets the answer
+it got the first time. That also holds for a call whose answer was lost, so a caller may simply
+repeat it. Errors of Redis are raised as they are.
 
 What a window, a cool-down and a resolution mean:
 
@@ -16,6 +16,11 @@ What a window, a cool-down and a resolution mean:
 - An alert is resolved when its newest event is older than its cool-down, its window and ten
   minutes; or when another one of its rule and key, beyond the cool-down, takes its place. Of two,
   the one with the newest event is active.
+- A newer version of an event's record, with other content, is judged in the place of the one
+  before. What it matches no longer is withdrawn: it leaves windows and alerts, and an alert with
+  fewer events behind it than its rule asks for is resolved, because it was corrected. If a later
+  version matches again, the same alert is raised again. What both match stays as it is. An event
+  that never matched is not known, and an older version never takes the place of a newer one.
 """
 
 import time
@@ -31,13 +36,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from schemas.alerts import Alert, Status, alert_id, fingerprint
-from stream.alerts import AlertEntry, Judged, Match, Verdict
+from stream.alerts import AlertEntry, Judged, Match, RecordVersion, Verdict
 from stream.retry import pauses
 
 REMEMBER_SECONDS = 7 * 86_400
 OUTAGE_SECONDS = 60.0
 
-_SCRIPT = Path(__file__).with_suffix(".lua")
+_SCRIPT = [Path(__file__).with_name(name) for name in ("alert_state.lua", "alert_store.lua")]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _BLOCK_MS = 1000  # well under every socket timeout
@@ -65,7 +70,9 @@ class AlertStore:
         self._root = f"{prefix}bellwether:"
         self._alerts = f"{self._root}alerts"
         self._remember_seconds = remember_seconds
-        self._script = redis.register_script(_SCRIPT.read_text(encoding="utf-8"))
+        self._script = redis.register_script(
+            "".join(part.read_text(encoding="utf-8") for part in _SCRIPT)
+        )
 
     async def judge(self, events: Sequence[Judged], now: datetime) -> Verdict:
         """Raise what these events raise, and resolve what is over at `now`, in one step.
@@ -75,20 +82,26 @@ class AlertStore:
         """
         fresh, outcomes, resolving = await self._script(
             keys=[self._outcome_key(event.stream, event.event_id) for event in events],
-            args=["judge", self._root, _ms(now), self._remember_seconds, _payload(events, now)],
+            args=[
+                "judge",
+                self._root,
+                _ms(now),
+                self._remember_seconds,
+                _payload(events, now),
+                *(_version(event.version) for event in events),
+            ],
         )
-        raised = tuple(_ALERTS.validate_json(json) if json else () for json in outcomes)
         return Verdict(
-            raised=raised,
-            fresh=tuple(alert for position in fresh for alert in raised[position - 1]),
+            raised=tuple(_ALERTS.validate_json(json) if json else () for json in outcomes),
+            fresh=tuple(map(Alert.from_json, fresh)),
             resolved=tuple(map(Alert.from_json, resolving)),
         )
 
-    async def settled(self, alert_ids: Iterable[str]) -> None:
+    async def settled(self, alerts: Iterable[Alert]) -> None:
         """The documents of these alerts say resolved: later verdicts need not repeat it."""
-        ids = list(alert_ids)
-        if ids:
-            await self._redis.hdel(f"{self._alerts}:resolving", *ids)
+        written = [{"id": alert.id, "again": alert.raised_again or 0} for alert in alerts]
+        if written:
+            await self._script(args=["settle", self._root, orjson.dumps(written)])
 
     async def active(self) -> list[Alert]:
         """The firing alerts, the last raised first."""
@@ -121,11 +134,15 @@ class AlertStore:
         deleted = {_text(alert) for alert in gone} | await self._delete_entries(stream, set(ids))
         for page in _pages(ids):
             await self._redis.delete(*(self._outcome_key(stream, event_id) for event_id in page))
+            await self._redis.delete(*(self._version_key(stream, event_id) for event_id in page))
         await self._forget_in_windows(ids)
         return len(deleted)
 
     def _outcome_key(self, stream: str, event_id: str) -> str:
         return f"{self._root}outcome:{stream}:{event_id}"
+
+    def _version_key(self, stream: str, event_id: str) -> str:
+        return f"{self._root}version:{stream}:{event_id}"
 
     async def _last_entry(self) -> str:
         last: Any = await self._redis.xrevrange(self._alerts, count=1)
@@ -185,11 +202,27 @@ def _payload(events: Sequence[Judged], now: datetime) -> bytes:
                 "id": event.event_id,
                 "ms": _ms(event.event_time),
                 "stream": event.stream,
+                "old": event.old,
                 "matches": [_match(event, match, now) for match in _distinct(event.matches)],
             }
             for position, event in enumerate(events, 1)
             if event.matches
         ]
+    )
+
+
+def _version(version: RecordVersion) -> bytes:
+    """A version as the script compares it."""
+    origin = version.origin
+    return orjson.dumps(
+        {
+            "content": version.content,
+            "topic": origin.topic,
+            "partition": origin.partition,
+            "offset": origin.offset,
+            "stamp": _ms(origin.received_at) if origin.received_at else 0,
+            "appended": origin.appended,
+        }
     )
 
 
@@ -219,7 +252,9 @@ def _match(event: Judged, match: Match, now: datetime) -> dict[str, Any]:
     return {
         "id": alert.id,
         "fingerprint": alert.fingerprint,
-        "head": alert.model_dump_json(exclude=_FILLED_BY_THE_SCRIPT).removesuffix("}"),
+        "head": alert.model_dump_json(
+            exclude=_FILLED_BY_THE_SCRIPT, exclude_none=True
+        ).removesuffix("}"),
         "reason": _marked(match.reason),
         "count": match.count,
         "window_ms": match.window_ms,

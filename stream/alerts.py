@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.alerts import Alert, Severity
+from schemas.origins import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,18 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordVersion:
+    """Which of the records that came under an id it is: its `content` as a digest, and where it
+    stands."""
+
+    content: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
-    """An event with what the model and the rules said; `stream` is without namespace."""
+    """An event with what the model and the rules said; `stream` is without namespace. `old` news
+    raises nothing, but what an earlier version of it raised still stands while it matches."""
 
     stream: str
     event_id: str
@@ -35,15 +46,17 @@ class Judged:
     risk: float
     model_version: str
     matches: tuple[Match, ...]
+    version: RecordVersion
+    old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The store's answer to a batch.
 
-    `raised` has, for each event, the alerts that it raised, now or when it came before, as raised.
-    `fresh` are those of them that this call raised. `resolved` are to be written to their
-    documents, and the store told by `settled`; until then every verdict holds them again.
+    `raised` has, for each event, the alerts that it raised in any version, now or when it came
+    before, as raised. `fresh` are those that this call raised. `resolved` are to be written to
+    their documents, and the store told by `settled`; until then every verdict holds them again.
     """
 
     raised: tuple[tuple[Alert, ...], ...]

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.documents import Origin, Write, document, index_name, judgement
+from schemas.documents import content_digest, document, judgement, record_change
 from schemas.predictions import Classification
 from schemas.records import Record
 from schemas.taxonomy import Taxonomy
-from stream.alerts import Judged
+from stream.alerts import Judged, RecordVersion
 from stream.events import AnalysedEvent, Event
 from stream.risk import RiskModel
 from stream.rules import RuleBook
@@ -26,11 +26,29 @@ class Analysis:
 
     def analysed(self, event: Event, classification: Classification) -> AnalysedEvent:
         """What the sinks are to hold of an event."""
-        risk = self.risk.score(event.record, classification)
+        record, origin = event.record, event.incoming.origin
+        risk = self.risk.score(record, classification)
+        doc = document(
+            record,
+            classification,
+            risk=risk,
+            origin=origin,
+            classified_at=datetime.now(UTC),
+            taxonomy=self.taxonomy,
+        )
         return AnalysedEvent(
             event=event,
-            write=self._write(event, classification, risk),
-            judged=self._judged(event, classification, risk),
+            change=record_change(record, doc, origin, self.prefix),
+            judged=Judged(
+                stream=record.kind.stream,
+                event_id=record.id,
+                event_time=record.event_time,
+                risk=risk,
+                model_version=classification.model_version,
+                matches=self.rules.matches(record, classification, risk),
+                version=RecordVersion(content_digest(doc, record.kind), origin),
+                old=self._is_old(event),
+            ),
         )
 
     def judgement(self, record: Record, classification: Classification) -> dict[str, Any]:
@@ -41,32 +59,6 @@ class Analysis:
             risk=self.risk.score(record, classification),
             classified_at=datetime.now(UTC),
             taxonomy=self.taxonomy,
-        )
-
-    def _write(self, event: Event, classification: Classification, risk: float) -> Write:
-        record, incoming = event.record, event.incoming
-        return Write(
-            index=index_name(self.prefix, record.kind.stream, record.event_time),
-            id=record.id,
-            doc=document(
-                record,
-                classification,
-                risk=risk,
-                origin=Origin(incoming.topic, incoming.partition, incoming.offset),
-                classified_at=datetime.now(UTC),
-                taxonomy=self.taxonomy,
-            ),
-        )
-
-    def _judged(self, event: Event, classification: Classification, risk: float) -> Judged:
-        record = event.record
-        return Judged(
-            stream=record.kind.stream,
-            event_id=record.id,
-            event_time=record.event_time,
-            risk=risk,
-            model_version=classification.model_version,
-            matches=() if self._is_old(event) else self.rules.matches(record, classification, risk),
         )
 
     def _is_old(self, event: Event) -> bool:

@@ -18,6 +18,7 @@ from stream.clients import kafka_ssl_context, secret, uses_sasl
 from stream.events import Incoming
 from stream.settings import Settings
 
+LOG_APPEND_TIME = 1  # Kafka's number for a stamp that is the broker's
 FETCH_BYTES_A_PARTITION = 1024 * 1024
 # Bytes for which the broker holds a fetch, and how long at most. At once (Faust's own choice) is
 # right when there is little to do. With many records a second, to fetch each alone costs the worker
@@ -131,6 +132,7 @@ def _incoming(event: EventT[bytes]) -> Incoming:
         value=message.value,
         received_at=datetime.fromtimestamp(message.timestamp, UTC),
         acknowledge=event.ack,
+        appended=message.timestamp_type == LOG_APPEND_TIME,
     )
 
 

@@ -10,36 +10,40 @@ from stream.elastic_errors import Failure
 from stream.wording import counted
 
 _PAGE = 1_000
-_GONE = 404
+_GONE, _CONFLICT = 404, 409
 
 Item = TypeVar("Item")
 
 
 async def send_bulk(
-    client: AsyncElasticsearch, actions: Iterable[bytes], *, refresh: bool = True
-) -> None:
+    client: AsyncElasticsearch,
+    actions: Iterable[bytes],
+    *,
+    refresh: bool = True,
+    conditional: bool = False,
+) -> list[int]:
     """Do it all; what is already gone is fine. An action is one line, or two with its document.
 
-    Raises BellwetherError.
+    Where they are `conditional` on the version of their documents, those whose documents have
+    changed are not done; their positions are returned. Raises BellwetherError.
     """
+    answers: list[dict[str, Any]] = []
     for page in pages(list(actions)):
         response = await client.bulk(
             body=b"".join(page),  # type: ignore[arg-type]
             refresh=refresh,
             filter_path="items.*.status,items.*.error.type,items.*.error.reason",
         )
-        failures = _failures(response["items"])
-        if failures:
-            raise BellwetherError(
-                f"Elasticsearch did not change or remove {counted(len(failures), 'document')} "
-                f"({failures[0].for_log()}): cure this and repeat the command"
-            )
-
-
-def _failures(items: Iterable[dict[str, Any]]) -> list[Failure]:
-    answers = (answer for item in items for answer in item.values())
-    failures = (Failure.of_item(answer) for answer in answers)
-    return [failure for failure in failures if failure and failure.status != _GONE]
+        answers += [answer for item in response["items"] for answer in item.values()]
+    failures = {i: failure for i, each in enumerate(answers) if (failure := Failure.of_item(each))}
+    changed = [i for i, failure in failures.items() if conditional and failure.status == _CONFLICT]
+    serious = [f for i, f in failures.items() if f.status != _GONE and i not in changed]
+    if serious:
+        raise BellwetherError(
+            f"Elasticsearch did not change or remove {counted(len(serious), 'document')} "
+            f"({serious[0].for_log()}): cure this and repeat the command"
+        )
+    return changed
 
 
 def pages(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

@@ -132,10 +132,11 @@ def alert_line(alert: Alert) -> Text:
     """One alert as it comes: when (in UTC), how bad, why."""
     style = _SEVERITY_STYLES[alert.severity] if alert.status is Status.FIRING else "green"
     word = alert.severity if alert.status is Status.FIRING else alert.status
+    about = ", ".join(filter(None, (alert.rule, alert.key, alert.resolved_because)))
     return Text.assemble(
         (f"{alert.raised_at:%Y-%m-%d %H:%M:%SZ} ", "dim"),
         (f"{word:<8} ", style),
-        harmless(f"{alert.reason} ({alert.rule}, {alert.key})"),
+        harmless(f"{alert.reason} ({about})"),
     )
 
 

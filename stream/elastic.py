@@ -29,9 +29,10 @@ MAX_REQUEST_ITEMS = 1_000
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_SECONDS = 30
 CONFLICT_RETRIES = 3
+_NOTHING_DONE = "noop"
 _COMPLAINT_SECONDS = 10
 _CONFLICT = 409
-_ANSWER_FIELDS = "items.*.status,items.*.error.type,items.*.error.reason"
+_ANSWER_FIELDS = "items.*.status,items.*.result,items.*.error.type,items.*.error.reason"
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A write that can never succeed. `position` is its place in the call, `message` is for a
-    person and holds no text of the document. In a `conflict` the document to be replaced is of
-    another version by now: read it again."""
+    person and holds no text of the document. In a `conflict` another document is there already, or
+    the one to be replaced is of another version by now: read it."""
 
     position: int
     message: str
@@ -56,20 +57,14 @@ class _Item:
 
     position: int
     index: str
-    id: str
     lines: bytes
-    replaces: bool
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.index, self.id
 
 
 class ElasticSink:
-    """Writes documents by bulk updates. `on_retry` is called for each attempt repeated.
+    """Writes documents in bulk. `on_retry` is called for each attempt repeated.
 
-    Not for concurrent calls where two of them may hold the same id: their order would be open.
-    Only a write that replaces a version may run beside others.
+    A write never touches a document that it does not know: such is a conflict, and whoever wrote
+    reads it. So calls may run side by side, in any worker.
     """
 
     def __init__(self, client: AsyncElasticsearch, on_retry: Callable[[], None]) -> None:
@@ -80,7 +75,7 @@ class ElasticSink:
         self._complained_at = float("-inf")
 
     async def write(self, writes: Sequence[Write]) -> list[Rejection]:
-        """Store all, in order where ids repeat; return those refused for good, by position.
+        """Store all; return those refused for good and those in conflict, by position.
 
         Waits for as long as it takes and may be cancelled at any point; repeating a call, or a
         part of it, changes nothing that is stored.
@@ -99,7 +94,7 @@ class ElasticSink:
             if len(unsettled) < len(items):
                 waits = pauses()  # there is progress: knock quickly again, after one short pause
                 await anext(waits)
-            items = _still_to_send(items, unsettled, rejected)
+            items = unsettled
 
     async def _attempt(self, items: list[_Item], rejected: Rejections) -> list[_Item]:
         """Send once; return what is neither stored nor rejected."""
@@ -124,7 +119,7 @@ class ElasticSink:
         return [
             (item, failure)
             for item, answer in zip(items, answers, strict=True)
-            if (failure := Failure.of_item(answer))
+            if (failure := _failure(answer))
         ]
 
     async def _sort(
@@ -137,8 +132,9 @@ class ElasticSink:
         for item, failure in failures:
             if failure.blames_document and item.index in standing:
                 _reject(item, failure, rejected)
-            elif failure.status == _CONFLICT and item.replaces:
-                rejected[item.position] = Rejection(item.position, "it has changed", conflict=True)
+            elif failure.status == _CONFLICT:
+                message = "another one is there"
+                rejected[item.position] = Rejection(item.position, message, conflict=True)
             else:
                 unsettled.append((item, failure))
         if unsettled:
@@ -218,24 +214,20 @@ def _reject(item: _Item, failure: Failure, rejected: Rejections) -> None:
 def _encoded(writes: Iterable[Write], rejected: Rejections) -> Iterator[_Item]:
     """The writes as lines; one that is no JSON is rejected here."""
     for position, write in enumerate(writes):
-        action, body = _replacement(write) if write.replaces else _update(write)
+        action, body = _replacement(write) if write.replaces else _insertion(write)
         try:
             lines = _line(action) + _line(body)
         except orjson.JSONEncodeError as error:
             message = f"the document cannot be written as JSON: {error}"
             rejected[position] = Rejection(position, message)
         else:
-            yield _Item(position, write.index, write.id, lines, write.replaces is not None)
+            yield _Item(position, write.index, lines)
 
 
-def _update(write: Write) -> tuple[dict[str, Any], dict[str, Any]]:
+def _insertion(write: Write) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An upsert that changes nothing of a document that is there, and says so."""
     action = {"_index": write.index, "_id": write.id, "retry_on_conflict": CONFLICT_RETRIES}
-    update: dict[str, Any] = {"doc": write.doc}
-    if write.upsert is None:
-        update["doc_as_upsert"] = True
-    else:
-        update["upsert"] = write.upsert
-    return {"update": action}, update
+    return {"update": action}, {"doc": {}, "upsert": write.doc}
 
 
 def _replacement(write: Write) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -269,25 +261,15 @@ def _requests(items: Iterable[_Item]) -> Iterator[list[_Item]]:
         yield portion
 
 
+def _failure(answer: dict[str, Any]) -> Failure | None:
+    """What is wrong with an item of a bulk's answer; where it was to be inserted and another
+    document is there, nothing was done."""
+    if answer.get("result") == _NOTHING_DONE:
+        return Failure(_CONFLICT, "", "")
+    return Failure.of_item(answer)
+
+
 def _answers(body: Any) -> list[dict[str, Any]]:
     """The items of a bulk's answer; none where something else answered."""
     items = body.get("items") if isinstance(body, dict) else None
     return [answer for item in items or () for answer in item.values()]
-
-
-def _still_to_send(
-    items: Sequence[_Item], unsettled: Sequence[_Item], rejected: Collection[int]
-) -> list[_Item]:
-    """What is unsettled and, so that their order holds, what was to follow it under the same id."""
-    if not unsettled:
-        return []
-    waiting = {item.position for item in unsettled}
-    overtaken: set[tuple[str, str]] = set()
-    again = []
-    for item in items:
-        if item.position in waiting:
-            overtaken.add(item.key)
-            again.append(item)
-        elif item.key in overtaken and item.position not in rejected:
-            again.append(item)
-    return again

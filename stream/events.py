@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from schemas.alerts import Alert
 from schemas.dead_letters import DeadLetter
-from schemas.documents import Write
+from schemas.documents import Change
 from schemas.errors import Reason
+from schemas.origins import Origin
 from schemas.records import Record
 from stream.alerts import Judged
 from stream.ledger import Ticket
@@ -15,7 +16,8 @@ from stream.ledger import Ticket
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as the consumer got it; `topic` is the full name, `received_at` Kafka's stamp."""
+    """A record as the consumer got it; `topic` is the full name, `received_at` Kafka's stamp, which
+    is the broker's own where the record was `appended` with it."""
 
     topic: str
     partition: int
@@ -25,6 +27,11 @@ class Incoming:
     value: bytes | None
     received_at: datetime
     acknowledge: Callable[[], object]
+    appended: bool = False
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.topic, self.partition, self.offset, self.received_at, self.appended)
 
     @property
     def size(self) -> int:
@@ -60,7 +67,7 @@ class AnalysedEvent:
     """An event with its document and with what Redis is to judge."""
 
     event: Event
-    write: Write
+    change: Change
     judged: Judged
 
 

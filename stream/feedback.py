@@ -237,8 +237,7 @@ class FeedbackDesk:
         # Masking takes its time with long texts: the loop goes on meanwhile.
         made = await asyncio.to_thread(labelling, self._still_ours(opinions), documents)
         await self._parts.labels.write(made.outgoing)
-        marked = {event: documents[event] for event in made.marks}
-        refused = await self._parts.documents.mark(marked, made.marks)
+        refused = await self._parts.documents.mark(places, made.marks)
         for opinion, rejection in made.rejected:
             self._reject(opinion, rejection)
         for opinion, differs in made.accepted:

@@ -14,7 +14,8 @@ from schemas.human import HumanLabel
 from schemas.labels import LabelRecord, ModelAnswer, label_key
 from schemas.records import FeedbackRecord, Kind
 from schemas.taxonomy import Task
-from stream.event_documents import Documents, EventKey, StoredDocument
+from stream.document_store import StoredDocument
+from stream.event_documents import Documents, EventKey
 from stream.events import Incoming
 from stream.feedback_checks import check_company, no_such_event
 from stream.ledger import Ticket

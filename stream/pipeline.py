@@ -25,22 +25,24 @@ from redis.exceptions import RedisError
 from models.classifier import Classifier
 from schemas.dead_letters import DeadLetter
 from schemas.decoding import decode
-from schemas.documents import alert_write, resolved_write
+from schemas.documents import alert_change
 from schemas.errors import Reason, RecordRejected
 from schemas.predictions import Classification
 from schemas.sources import Source
 from stream.alert_store import AlertStore
-from stream.alerts import Verdict
+from stream.alerts import Judged, Verdict
 from stream.analysis import Analysis
 from stream.batcher import Batcher
 from stream.cancellation import cancelled
 from stream.classifiers import Model
 from stream.dead_letters import DeadLetterWriter
+from stream.document_store import DocumentStore
 from stream.drift import DriftWatch
-from stream.elastic import ElasticSink, Rejection
+from stream.elastic import Rejection
 from stream.events import AnalysedEvent, Batch, Event, Incoming
 from stream.ledger import Lane, Ledger, Ticket
 from stream.metrics import Metrics
+from stream.overtaken import overtaken
 from stream.retry import pauses
 from stream.room import Room
 from stream.settings import Settings
@@ -63,7 +65,7 @@ class Parts:
     """What the pipeline works with, beside the model, which may be another one later."""
 
     alerts: AlertStore
-    documents: ElasticSink
+    documents: DocumentStore
     dead_letters: DeadLetterWriter
     drift: DriftWatch
     metrics: Metrics
@@ -233,7 +235,7 @@ class Pipeline:
         while True:
             batch = Batch(await self._next_analysed())
             with self._metrics.stage("judge"):
-                verdict = await self._verdict(batch)
+                verdict = await self._verdict([event.judged for event in batch.events])
             batch.raised = [alert for alerts in verdict.raised for alert in alerts]
             # Redis offers resolved alerts again until they are settled: one offer is enough.
             if not self._resolving:
@@ -264,8 +266,7 @@ class Pipeline:
                 analysed.append(analysis.analysed(event, answer))
         return analysed
 
-    async def _verdict(self, batch: Batch) -> Verdict:
-        events = [analysed.judged for analysed in batch.events]
+    async def _verdict(self, events: Sequence[Judged]) -> Verdict:
         async for attempt in pauses():
             now = datetime.now(UTC)
             try:
@@ -296,20 +297,21 @@ class Pipeline:
             self._finish_batch(batch, rejections)
 
     async def _written(self, batch: Batch) -> dict[int, Rejection]:
-        writes = [
-            *(analysed.write for analysed in batch.events),
-            *(alert_write(alert, self._prefix) for alert in batch.raised),
-            *(resolved_write(alert, self._prefix) for alert in batch.resolved),
+        changes = [
+            *(analysed.change for analysed in batch.events),
+            *(alert_change(alert, self._prefix) for alert in (*batch.raised, *batch.resolved)),
         ]
-        rejections = await self._parts.documents.write(writes)
-        return {rejection.position: rejection for rejection in rejections}
+        stored = await self._parts.documents.put(changes)
+        if newer := await overtaken(batch.events, stored.idle, self._parts.documents):
+            await self._verdict(newer)
+        return {rejection.position: rejection for rejection in stored.rejections}
 
     async def _settle(self, batch: Batch) -> None:
         """Tell Redis that resolutions are stored; where it is away it offers them again."""
         if not batch.resolved:
             return
         try:
-            await self._parts.alerts.settled([alert.id for alert in batch.resolved])
+            await self._parts.alerts.settled(batch.resolved)
         except (RedisError, OSError) as error:
             logger.warning("Redis did not take that alerts are settled: %s", error)
         self._resolving = False

@@ -2,7 +2,8 @@
 
 It may be ended at any point and started again: a document that carries the model's version already
 is passed over. What people and the worker wrote beside the model's fields (`human`, `origin`, the
-record itself) stays, and a document that is deleted meanwhile does not come back.
+record itself) stays, a document that is deleted meanwhile does not come back, and one that changes
+meanwhile is read and judged again: what the model says is of the text beside it.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from stream.wording import counted
 
 EVENT_TIMES = {Kind.NEWS: "published_at", Kind.MESSAGE: "sent_at"}
 PAGE = 256
-_RETRIES = 3
+_UNREAD = ["origin", "human"]
 
 Hit = dict[str, Any]
 Progress = Callable[[str, int, int], None]
@@ -98,12 +99,23 @@ class _Reclassification:
         """Judge the documents of one kind."""
         done = 0
         async for hits, total in self._pages(kind):
-            actions = await asyncio.to_thread(self._actions, kind, hits)
-            await send_bulk(self._client, actions, refresh=False)
-            self.judged += len(actions)
-            self.unreadable += len(hits) - len(actions)
             done += len(hits)
+            while hits:
+                hits = await self._judge(kind, hits)
             progress(kind.stream, done, total)
+
+    async def _judge(self, kind: Kind, hits: Sequence[Hit]) -> list[Hit]:
+        """Judge documents; return those that have changed meanwhile, as they are now."""
+        readable = [(hit, record) for hit in hits if (record := _record(kind, hit))]
+        actions = await asyncio.to_thread(self._actions, kind, readable)
+        changed = await send_bulk(self._client, actions, refresh=False, conditional=True)
+        self.judged += len(actions) - len(changed)
+        self.unreadable += len(hits) - len(actions)
+        if not changed:
+            return []
+        places = [{name: readable[i][0][name] for name in ("_index", "_id")} for i in changed]
+        found = await self._client.mget(docs=places, source_excludes=_UNREAD)
+        return [hit for hit in found["docs"] if hit.get("found")]
 
     async def _pages(self, kind: Kind) -> AsyncIterator[tuple[list[Hit], int]]:
         """Hits in the order of their ids, which no update changes, and how many there are."""
@@ -114,7 +126,8 @@ class _Reclassification:
             found = await self._client.search(
                 index=alias,
                 query=self._query(kind),
-                source_excludes=["origin", "human"],
+                source_excludes=_UNREAD,
+                seq_no_primary_term=True,
                 sort=["id", "_index"],  # an id may stand in two months
                 search_after=after,
                 size=PAGE,
@@ -139,9 +152,8 @@ class _Reclassification:
             query["must_not"] = {"term": {"model_version": self._model.version}}
         return {"bool": query}
 
-    def _actions(self, kind: Kind, hits: Sequence[Hit]) -> list[bytes]:
-        """Updates of what the model says; none of a hit that is no record."""
-        readable = [(hit, record) for hit in hits if (record := _record(kind, hit))]
+    def _actions(self, kind: Kind, readable: Sequence[tuple[Hit, Record]]) -> list[bytes]:
+        """Updates of what the model says."""
         records = [record for _, record in readable]
         answers = self._model.classifier.classify(
             [record.text for record in records],
@@ -160,12 +172,13 @@ def _record(kind: Kind, hit: Hit) -> Record | None:
 
 
 def _update(hit: Hit, judged: dict[str, Any]) -> bytes:
-    """Of the model's fields alone. Own tasks that this model does not have are taken away; that
-    symbols were cut off shows in the flags alone, and stays."""
+    """Of the model's fields alone, if the document is as it was read. Own tasks that this model
+    does not have are taken away; that symbols were cut off shows in the flags alone, and stays."""
     stale: dict[str, Any] = {"tasks": []} if "tasks" in hit["_source"] else {}
     if SYMBOLS_CUT in hit["_source"].get("flags", ()):
         judged = {**judged, "flags": [SYMBOLS_CUT, *judged["flags"]]}
-    place = {"_index": hit["_index"], "_id": hit["_id"], "retry_on_conflict": _RETRIES}
+    place = {"_index": hit["_index"], "_id": hit["_id"]}
+    place |= {"if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
     return b"".join(
         orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
         for line in ({"update": place}, {"doc": {**stale, **judged}})

@@ -23,8 +23,8 @@ from stream.app import attach, attach_sources, gather_fetches, hold_back
 from stream.classifiers import Model, load_model
 from stream.clients import make_elasticsearch, make_redis
 from stream.dead_letters import DeadLetterWriter
+from stream.document_store import DocumentStore
 from stream.drift import MINUTE_SECONDS, DriftWatch
-from stream.elastic import ElasticSink
 from stream.event_documents import EventDocuments
 from stream.feedback import FeedbackDesk, FeedbackParts
 from stream.health import HealthServer
@@ -85,7 +85,7 @@ class Runtime(Service):
             alerts=AlertStore(
                 self._redis, settings.prefix, remember_seconds=settings.retention_days * DAY_SECONDS
             ),
-            documents=ElasticSink(self._elasticsearch, self._retried("elasticsearch")),
+            documents=DocumentStore(self._elasticsearch, self._retried("elasticsearch")),
             dead_letters=self._dead_letters,
             drift=self._drift,
             metrics=self._metrics,
@@ -115,15 +115,13 @@ class Runtime(Service):
             signal.connect(handler, weak=False)
 
     def _feedback_desk(self, parts: Parts) -> FeedbackDesk:
-        settings, retried = self._settings, self._retried("elasticsearch")
+        settings = self._settings
         return FeedbackDesk(
             settings,
             FeedbackParts(
                 taxonomy=lambda: self._pipeline.model.classifier.taxonomy,
                 compared=self._drift.disagreed,
-                documents=EventDocuments(
-                    self._elasticsearch, parts.documents, settings.prefix, retried
-                ),
+                documents=EventDocuments(self._elasticsearch, parts.documents, settings.prefix),
                 labels=self._labels,
                 dead_letters=self._feedback_dead_letters,
                 metrics=self._metrics,

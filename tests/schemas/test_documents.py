@@ -1,10 +1,19 @@
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from schemas.decoding import decode
-from schemas.documents import Origin, alert_write, document, index_name, resolved_write
+from schemas.documents import (
+    Change,
+    alert_change,
+    content_digest,
+    document,
+    index_name,
+    record_change,
+)
+from schemas.origins import Origin
 from schemas.predictions import Classification
 from schemas.records import Kind
 from schemas.taxonomy import Taxonomy, load_taxonomy, own_task
@@ -118,20 +127,84 @@ def test_the_index_is_the_month_in_utc(event_time: datetime, name: str) -> None:
     assert index_name("", "financial-news", event_time) == name.removeprefix("ns-")
 
 
-def test_a_redelivered_alert_changes_nothing() -> None:
+def classified_news(offset: int, partition: int = 2, **changes: Any) -> Change:
+    """What a record at an offset becomes."""
+    record = decode(as_bytes(news(**changes)), NEWS_SOURCE, ARRIVED).record
+    origin = Origin("ns-financial-news", partition, offset, ARRIVED)
+    doc = document(
+        record,
+        classified(TAXONOMY, Kind.NEWS, "negative", "financials"),
+        risk=0.5,
+        origin=origin,
+        classified_at=ARRIVED,
+        taxonomy=TAXONOMY,
+    )
+    return record_change(record, doc, origin, "ns-")
+
+
+def test_the_document_is_the_newest_record_whole_beside_what_others_added() -> None:
+    first = classified_news(17, body="b", url="u", symbols=["HBK"], language="en")
+    added = {
+        "human": {"topic": "macro"},
+        "human_labels": [{"task": "news.topic"}],
+        "notes": ["of a program that we do not know"],
+    }
+    stored = {**first.doc, "tasks": [{"task": "news.esg"}], "entities": [], **added}
+    second = classified_news(18)
+    assert second.place == first.place == ("ns-financial-news-2026.11", "wire-1")
+    assert second.onto(stored) == {**second.doc, **added}
+    assert not {"body", "url", "symbols", "language", "tasks"} & second.onto(stored).keys()
+
+
+def test_what_is_older_or_the_same_changes_nothing() -> None:
+    stored = classified_news(18).doc
+    for change in (classified_news(17, body="older"), classified_news(18)):
+        assert change.onto(stored) == stored
+
+
+def test_a_document_without_origin_gives_way() -> None:
+    change = classified_news(0)
+    assert change.onto({"id": "wire-1", "body": "b", "human": {}}) == {**change.doc, "human": {}}
+
+
+def test_content_is_what_the_record_says_and_no_more() -> None:
+    def digest(offset: int = 0, **changes: Any) -> str:
+        return content_digest(classified_news(offset, **changes).doc, Kind.NEWS)
+
+    assert digest() == digest(3, unknown="field") == digest(body=None)
+    assert len({digest(), digest(body="b"), digest(symbols=["HBK"]), digest(url="u")}) == 4
+
+
+def test_an_alert_that_comes_again_changes_nothing() -> None:
     raised = alert()
-    write = alert_write(raised, "ns-")
-    assert write.index == "ns-alerts-2026.11"
-    assert write.id == raised.id
-    assert write.doc == {"id": raised.id}
-    assert write.upsert == raised.as_dict()
+    change = alert_change(raised, "ns-")
+    assert change.place == ("ns-alerts-2026.11", raised.id)
+    assert change.doc == raised.as_dict()
+    for stored in (raised.as_dict(), {**raised.as_dict(), "status": "resolved", "event_ids": []}):
+        assert change.onto(stored) == stored
 
 
 def test_a_resolved_alert_changes_its_status_and_no_more() -> None:
-    write = resolved_write(alert(), "")
-    assert write.index == "alerts-2026.11"
-    assert write.doc == {"status": "resolved"}
-    assert write.upsert == {**alert().as_dict(), "status": "resolved"}
+    stored = {**alert(count=3).as_dict(), "acknowledged": {"by": "ana"}}
+    over = alert_change(alert(count=9, status="resolved"), "")
+    assert over.onto(stored) == {**stored, "status": "resolved"}
+    withdrawn = alert_change(alert(status="resolved", resolved_because="corrected"), "")
+    told = {"status": "resolved", "resolved_because": "corrected"}
+    assert withdrawn.onto(stored) == {**stored, **told}
+
+
+def test_the_stages_of_an_alert_come_in_any_order() -> None:
+    stages = [
+        alert(),
+        alert(status="resolved", resolved_because="corrected"),
+        alert(raised_again=1, reason="again"),
+        alert(raised_again=1, reason="again", status="resolved"),
+    ]
+    for order in permutations(stages[1:]):
+        stored = {**stages[0].as_dict(), "acknowledged": {"by": "ana"}}
+        for each in order:
+            stored = alert_change(each, "").onto(stored)
+        assert stored == {**stages[-1].as_dict(), "acknowledged": {"by": "ana"}}
 
 
 def test_a_long_list_of_symbols_is_cut_with_a_flag() -> None:

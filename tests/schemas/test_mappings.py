@@ -7,8 +7,9 @@ import pytest
 
 from schemas.alerts import Alert
 from schemas.decoding import decode
-from schemas.documents import Origin, document, index_name, index_templates
+from schemas.documents import document, index_name, index_templates
 from schemas.mappings import PROPERTIES
+from schemas.origins import Origin
 from schemas.records import RECORD_TYPES, Kind
 from schemas.taxonomy import load_taxonomy, own_task
 from tests.schemas.samples import (
@@ -46,7 +47,7 @@ def documents() -> dict[str, dict[str, Any]]:
             record,
             answers[kind],
             risk=0.5,
-            origin=Origin("t", 0, 0),
+            origin=Origin("t", 0, 0, ARRIVED),
             classified_at=ARRIVED,
             taxonomy=TAXONOMY,
         )
@@ -66,6 +67,7 @@ def documents() -> dict[str, dict[str, Any]]:
         "human": {"sentiment": "negative", "topic": "macro", "intent": "other", "emotion": "joy"},
         "human_labels": [{"task": "news.topic", "annotator": "ana", "label": "macro"}],
     }
+    again = alert(status="resolved", raised_again=1, resolved_because="corrected")
     records = {stream: {**content, **later} for stream, content in written.items()}
     drift = {
         "at": "2026-11-22T06:10:00Z",
@@ -82,7 +84,7 @@ def documents() -> dict[str, dict[str, Any]]:
         "feedback": 2,
         "disagreement": 0.5,
     }
-    return {**records, "alerts": alert().as_dict(), "drift": drift}
+    return {**records, "alerts": again.as_dict(), "drift": drift}
 
 
 def unmapped(content: dict[str, Any], properties: dict[str, Any], path: str = "") -> list[str]:

@@ -1,13 +1,15 @@
 """Events, batches and what Redis holds of them, for the tests of the alert store."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.asyncio import Redis
 
 from schemas.alerts import Alert, Severity
+from schemas.origins import Origin
 from stream.alert_store import AlertStore
-from stream.alerts import AlertEntry, Judged, Match, Verdict
+from stream.alerts import AlertEntry, Judged, Match, RecordVersion, Verdict
 
 START = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 NEWS = "financial-news"
@@ -30,10 +32,20 @@ def match(
     )
 
 
+def version(content: str = "first", offset: int = 0, **changes: Any) -> RecordVersion:
+    """Of a record in one partition."""
+    return RecordVersion(content, Origin("news", 0, offset, **changes))
+
+
 def event(event_id: str, seconds: float = 0.0, *matches: Match) -> Judged:
-    """An event so many seconds after START."""
+    """An event so many seconds after START, in its first version."""
     time = START + timedelta(seconds=seconds)
-    return Judged(NEWS, event_id, time, 0.123456789012345, "model-1", matches)
+    return Judged(NEWS, event_id, time, 0.123456789012345, "model-1", matches, version())
+
+
+def corrected(event_id: str, seconds: float, *matches: Match, offset: int = 1) -> Judged:
+    """The same with other content, at a later offset."""
+    return replace(event(event_id, seconds, *matches), version=version(f"content {offset}", offset))
 
 
 def burst(event_id: str, seconds: float, *, window: float = 60, cool_down: float = 120) -> Judged:

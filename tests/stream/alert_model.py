@@ -1,16 +1,18 @@
 """The alerts' semantics once more, as plainly as Python can say it, to compare the script with.
 
-It keeps everything for ever and looks through all of it. Times are milliseconds.
+It keeps all that may still matter and looks through all of it. Times are milliseconds.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from stream.alerts import Judged, Match
+from stream.alerts import Judged, Match, RecordVersion
 
 DAY_MS = 86_400_000
 TEN_MINUTES_MS = 600_000
 NEWEST_EVENTS = 20
+
+About = tuple[str, str]  # rule and key
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class ModelAlert:
     event_id: str
     event_ms: int
     keep_ms: int
+    needed: int
     count: int
     events: tuple[tuple[int, str], ...]
+    raised_again: int = 0
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        return (self.rule, self.key, self.event_id)
+    def identity(self) -> tuple[str, str, str, int]:
+        return (self.rule, self.key, self.event_id, self.raised_again)
 
     @property
     def newest_ms(self) -> int:
@@ -33,14 +37,21 @@ class ModelAlert:
 
 
 @dataclass
+class Known:
+    """An event that matched: its newest version, what that matches, and what was ever raised."""
+
+    version: RecordVersion | None = None
+    matched: list[About] = field(default_factory=list)
+    raised: dict[About, ModelAlert] = field(default_factory=dict)
+
+
+@dataclass
 class AlertModel:
-    outcomes: dict[tuple[str, str], tuple[ModelAlert, ...]] = field(default_factory=dict)
-    seen: dict[tuple[str, str], list[tuple[int, str]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    raised: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
-    active: dict[tuple[str, str], ModelAlert] = field(default_factory=dict)
-    stream: list[tuple[str, tuple[str, str, str]]] = field(default_factory=list)
+    known: dict[tuple[str, str], Known] = field(default_factory=dict)
+    seen: dict[About, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    cooling: dict[About, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    active: dict[About, ModelAlert] = field(default_factory=dict)
+    stream: list[tuple[str, tuple[str, str, str, int]]] = field(default_factory=list)
 
     def judge(self, events: list[Judged], now_ms: int) -> list[tuple[ModelAlert, ...]]:
         answers = [self._judge_one(event) for event in events]
@@ -52,41 +63,79 @@ class AlertModel:
 
     def _judge_one(self, event: Judged) -> tuple[ModelAlert, ...]:
         identity = (event.stream, event.event_id)
-        if identity not in self.outcomes and event.matches:
-            found = [self._match(event, match) for match in event.matches]
-            self.outcomes[identity] = tuple(alert for alert in found if alert)
-        return self.outcomes.get(identity, ())
+        known = self.known.get(identity)
+        if known is None:
+            if not event.matches or event.old:
+                return ()
+            known = self.known[identity] = Known()
+        before = known.version
+        if before is None or event.version.origin.follows(before.origin):
+            if before is None or event.version.content != before.content:
+                self._judge_version(event, known)
+            known.version = event.version
+        return tuple(known.raised.values())
 
-    def _match(self, event: Judged, match: Match) -> ModelAlert | None:
+    def _judge_version(self, event: Judged, known: Known) -> None:
+        now = {
+            (match.rule, match.key): match
+            for match in event.matches
+            if not event.old or (match.rule, match.key) in known.matched
+        }
+        for about in known.matched:
+            if about not in now:
+                self._withdraw(about, event.event_id, known)
+        for about, match in now.items():
+            if about not in known.matched and (alert := self._match(event, match, known)):
+                known.raised[about] = alert
+        known.matched = list(now)
+
+    def _withdraw(self, about: About, event_id: str, known: Known) -> None:
+        _take_out(self.seen[about], event_id)
+        alert = self.active.get(about)
+        if alert and event_id in [behind for _, behind in alert.events]:
+            left = tuple(each for each in alert.events if each[1] != event_id)
+            if left and alert.count > alert.needed:
+                self.active[about] = replace(alert, count=alert.count - 1, events=left)
+            else:
+                del self.active[about]
+                self._say("resolved", alert)
+                _take_out(self.cooling[about], alert.event_id)
+        active = self.active.get(about)
+        if about in known.raised and not (active and active.event_id == event_id):
+            _take_out(self.cooling[about], event_id)
+
+    def _match(self, event: Judged, match: Match, known: Known) -> ModelAlert | None:
         about = (match.rule, match.key)
         ms = ms_of(event)
         if match.count > 1:
-            self.seen[about].append((ms, event.event_id))
-        if self._is_cooling(match, ms):
-            self._join(event, match)
+            _remember(self.seen[about], (ms, event.event_id), match.window_ms)
+        active = self.active.get(about)
+        if active and active.event_id == event.event_id:
+            self._take_in(about, active, event)
+            return None
+        if any(abs(ms - other) < match.cool_down_ms for other, _ in self.cooling[about]):
+            if active and abs(ms - active.event_ms) < match.cool_down_ms:
+                self._take_in(about, active, event)
             return None
         behind = [(ms, event.event_id)] if match.count == 1 else self._full_window(match, ms)
         if not behind:
             return None
+        before = known.raised.get(about)
         alert = ModelAlert(
             rule=match.rule,
             key=match.key,
             event_id=event.event_id,
             event_ms=ms,
             keep_ms=max(match.cool_down_ms, match.window_ms, TEN_MINUTES_MS),
+            needed=match.count,
             count=len(behind),
             events=tuple(behind[-NEWEST_EVENTS:]),
+            raised_again=before.raised_again + 1 if before else 0,
         )
-        self.raised[about].append(ms)
+        _remember(self.cooling[about], (ms, event.event_id), match.cool_down_ms)
         self._say("firing", alert)
         self._activate(about, alert)
         return alert
-
-    def _is_cooling(self, match: Match, ms: int) -> bool:
-        """Alerts are remembered a day and a cool-down behind the newest."""
-        raised = self.raised[match.rule, match.key]
-        oldest = max(raised, default=0) - match.cool_down_ms - DAY_MS
-        return any(other >= oldest and abs(ms - other) < match.cool_down_ms for other in raised)
 
     def _full_window(self, match: Match, ms: int) -> list[tuple[int, str]]:
         """The first full window that ends at the event, or at a later one, and holds the event."""
@@ -101,24 +150,17 @@ class AlertModel:
         return []
 
     def _members(self, match: Match) -> list[tuple[int, str]]:
-        """What is kept: a day and a window behind the newest."""
-        seen = self.seen[match.rule, match.key]
-        newest = max(time for time, _ in seen)
-        return sorted(each for each in seen if each[0] >= newest - match.window_ms - DAY_MS)
+        return sorted(self.seen[match.rule, match.key])
 
     def _window(self, match: Match, end: int) -> list[tuple[int, str]]:
         return [each for each in self._members(match) if end - match.window_ms < each[0] <= end]
 
-    def _join(self, event: Judged, match: Match) -> None:
-        about = (match.rule, match.key)
-        alert = self.active.get(about)
-        ms = ms_of(event)
-        if alert and abs(ms - alert.event_ms) < match.cool_down_ms:
-            behind = sorted([*alert.events, (ms, event.event_id)], key=lambda each: each[0])
-            newest = tuple(behind[-NEWEST_EVENTS:])
-            self.active[about] = replace(alert, count=alert.count + 1, events=newest)
+    def _take_in(self, about: About, alert: ModelAlert, event: Judged) -> None:
+        behind = sorted([*alert.events, (ms_of(event), event.event_id)], key=lambda each: each[0])
+        newest = tuple(behind[-NEWEST_EVENTS:])
+        self.active[about] = replace(alert, count=alert.count + 1, events=newest)
 
-    def _activate(self, about: tuple[str, str], alert: ModelAlert) -> None:
+    def _activate(self, about: About, alert: ModelAlert) -> None:
         other = self.active.get(about)
         if other is None:
             self.active[about] = alert
@@ -130,6 +172,17 @@ class AlertModel:
 
     def _say(self, status: str, alert: ModelAlert) -> None:
         self.stream.append((status, alert.identity))
+
+
+def _remember(kept: list[tuple[int, str]], each: tuple[int, str], span_ms: int) -> None:
+    """A day and a span behind the newest is forgotten."""
+    kept.append(each)
+    oldest = max(kept)[0] - span_ms - DAY_MS
+    kept[:] = [other for other in kept if other[0] >= oldest]
+
+
+def _take_out(kept: list[tuple[int, str]], event_id: str) -> None:
+    kept[:] = [each for each in kept if each[1] != event_id]
 
 
 def ms_of(event: Judged) -> int:

@@ -11,7 +11,17 @@ from ops.servers import Redis as RedisServer
 from schemas.alerts import Alert, Severity, Status, alert_id, fingerprint
 from stream.alert_store import REMEMBER_SECONDS, AlertStore
 from stream.alerts import Judged, Verdict
-from tests.stream.alert_events import DAY_SECONDS, NEWS, START, burst, entries, event, judge, match
+from tests.stream.alert_events import (
+    DAY_SECONDS,
+    NEWS,
+    START,
+    burst,
+    entries,
+    event,
+    judge,
+    match,
+    version,
+)
 
 
 @pytest.fixture
@@ -84,7 +94,7 @@ async def test_an_outcome_without_an_alert_is_remembered_too(store: AlertStore) 
 
 
 async def test_the_same_id_in_the_other_stream_is_another_event(store: AlertStore) -> None:
-    message = Judged("customer-messages", "e1", START, 0.5, "v", (match(key="m"),))
+    message = Judged("customer-messages", "e1", START, 0.5, "v", (match(key="m"),), version())
     verdict = await judge(store, event("e1", 0, match(key="n")), message)
     assert [alert.key for alert in verdict.fresh] == ["n", "m"]
 
@@ -225,7 +235,7 @@ async def test_a_resolution_is_offered_until_it_is_settled(store: AlertStore) ->
     await judge(store, event("e1", 0, match()))
     for _ in range(2):
         (resolved,) = (await judge(store, after=700)).resolved
-    await store.settled([resolved.id])
+    await store.settled([resolved])
     await store.settled([])
     assert (await judge(store, after=700)).resolved == ()
 
@@ -274,6 +284,7 @@ async def test_every_key_that_can_grow_is_bounded_in_time(
     assert names == {"alerts", "alerts:resolving"}
     kept = [ttl for name, ttl in lives.items() if ":outcome:" in name]
     assert len(kept) == 4
+    assert len([name for name in lives if ":version:" in name]) == 4
     assert all(REMEMBER_SECONDS - 60 < ttl <= REMEMBER_SECONDS for ttl in kept)
 
 

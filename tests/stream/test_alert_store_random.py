@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from schemas.alerts import Alert, Status, fingerprint
 from stream.alert_store import AlertStore
 from stream.alerts import Judged, Match, Verdict
 from tests.servers import Servers
-from tests.stream.alert_events import DAY_SECONDS, entries, event, judge, match
+from tests.stream.alert_events import DAY_SECONDS, entries, event, judge, match, version
 from tests.stream.alert_model import AlertModel, ModelAlert, ms_of
 
 RULES = (
@@ -37,12 +38,22 @@ SECONDS = st.one_of(
 
 @st.composite
 def judged_events(draw: st.DrawFn) -> list[Judged]:
-    drawn = draw(
-        st.lists(st.tuples(SECONDS, st.sets(st.sampled_from(RULES))), min_size=1, max_size=30)
+    """Events, some in several versions, of which two may have the same content."""
+    matched = st.sets(st.sampled_from(RULES))
+    versions = st.lists(
+        st.tuples(matched, st.sampled_from("abc"), st.sampled_from([False, False, False, True])),
+        min_size=1,
+        max_size=3,
     )
+    drawn = draw(st.lists(st.tuples(SECONDS, versions), min_size=1, max_size=20))
     return [
-        event(f"e{i}", seconds, *(named(rule, f"e{i}") for rule in RULES if rule in rules))
-        for i, (seconds, rules) in enumerate(drawn)
+        replace(
+            event(f"e{i}", seconds, *(named(rule, f"e{i}") for rule in RULES if rule in rules)),
+            version=version(content, offset),
+            old=old,
+        )
+        for i, (seconds, given) in enumerate(drawn)
+        for offset, (rules, content, old) in enumerate(given)
     ]
 
 
@@ -63,9 +74,13 @@ def deliveries(draw: st.DrawFn) -> list[tuple[list[Judged], float]]:
     return list(zip(batches, clock, strict=False))
 
 
+def identity_of(alert: Alert) -> tuple[str, str, str, int]:
+    return (alert.rule, alert.key, alert.event_id, alert.raised_again or 0)
+
+
 def same(alert: Alert, expected: ModelAlert) -> bool:
     ids = tuple(event_id for _, event_id in expected.events)
-    identity = (alert.rule, alert.key, alert.event_id)
+    identity = identity_of(alert)
     return (identity, alert.count, alert.event_ids) == (expected.identity, expected.count, ids)
 
 
@@ -89,7 +104,7 @@ async def test_the_script_says_what_the_model_says(
     active = sorted(await store.active(), key=lambda alert: alert.fingerprint)
     assert agree(active, sorted(model.active.values(), key=lambda a: fingerprint(a.rule, a.key)))
     said = [
-        (str(entry.alert.status), (entry.alert.rule, entry.alert.key, entry.alert.event_id))
+        (str(entry.alert.status), identity_of(entry.alert))
         for entry in await entries(redis, prefix)
     ]
     assert Counter(said) == Counter(model.stream)

@@ -2,25 +2,20 @@
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-import orjson
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 from elasticsearch import AsyncElasticsearch
 
 from ops.servers import Elasticsearch
 from ops.servers.guard import Guard
 from schemas.documents import Version, Write
-from stream import elastic
 from stream.elastic import ElasticSink, Rejection
-from stream.retry import pauses
 from tests.servers import TEST_HEAP_MB, install, running
+from tests.stream.elastic_proxy import MEBIBYTE, Retries, proxy
 
-MEBIBYTE = 1024 * 1024
 MAPPINGS = {
     "dynamic": "strict",
     "properties": {
@@ -67,21 +62,6 @@ async def index(client: AsyncElasticsearch, namespace: str) -> str:
     return name
 
 
-class Retries:
-    """Counts what the sink repeats."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> None:
-        self.count += 1
-
-    async def reached(self, count: int) -> None:
-        async for _ in pauses(0.1):
-            if self.count >= count:
-                return
-
-
 @pytest.fixture
 def retries() -> Retries:
     return Retries()
@@ -94,6 +74,11 @@ def sink(client: AsyncElasticsearch, retries: Retries) -> ElasticSink:
 
 def notes(index: str, count: int, text: str = "the bank raised its rates") -> list[Write]:
     return [Write(index, f"note-{number}", {"text": text}) for number in range(count)]
+
+
+def refused(rejections: Sequence[Rejection]) -> list[Rejection]:
+    """Without those that are there already, as after a lost answer."""
+    return [rejection for rejection in rejections if not rejection.conflict]
 
 
 async def stored(client: AsyncElasticsearch, index: str) -> dict[str, dict[str, Any]]:
@@ -186,49 +171,21 @@ async def test_nothing_to_write(sink: ElasticSink) -> None:
 # What is stored
 
 
-async def test_an_update_erases_nothing(
-    sink: ElasticSink, client: AsyncElasticsearch, index: str
+async def test_a_document_that_is_there_is_left_and_told(
+    sink: ElasticSink, client: AsyncElasticsearch, index: str, retries: Retries
 ) -> None:
-    await sink.write([Write(index, "a", {"text": "first", "risk": 0.5})])
+    assert await sink.write([Write(index, "a", {"text": "first", "risk": 0.5})]) == []
     await client.update(index=index, id="a", doc={"human": {"topic": "Earnings"}})
 
-    await sink.write([Write(index, "a", {"text": "second"})])
+    writes = [Write(index, name, {"text": "second"}) for name in ("a", "b", "b")]
+    rejections = await sink.write(writes)
 
-    assert (await stored(client, index))["a"] == {
-        "text": "second",
-        "risk": 0.5,
-        "human": {"topic": "Earnings"},
+    assert [(r.position, r.conflict) for r in rejections] == [(0, True), (2, True)]
+    assert await stored(client, index) == {
+        "a": {"text": "first", "risk": 0.5, "human": {"topic": "Earnings"}},
+        "b": {"text": "second"},
     }
-
-
-async def test_an_upsert_is_used_only_where_nothing_is_stored(
-    sink: ElasticSink, client: AsyncElasticsearch, index: str
-) -> None:
-    raised = Write(index, "a", {"text": "t"}, {"text": "t", "status": "firing"})
-    resolved = Write(index, "a", {"status": "resolved"}, {"text": "t", "status": "resolved"})
-
-    for write, status in ((raised, "firing"), (resolved, "resolved"), (raised, "resolved")):
-        await sink.write([write])
-        assert (await stored(client, index))["a"] == {"text": "t", "status": status}
-
-
-async def test_writes_of_one_id_keep_their_order(
-    sink: ElasticSink,
-    client: AsyncElasticsearch,
-    index: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(elastic, "MAX_REQUEST_ITEMS", 7)
-    writes = [Write(index, f"note-{n % 3}", {"risk": float(n)}) for n in range(100)]
-
-    assert await sink.write(writes) == []
-
-    found = await stored(client, index)
-    assert {key: doc["risk"] for key, doc in found.items()} == {
-        "note-0": 99.0,
-        "note-1": 97.0,
-        "note-2": 98.0,
-    }
+    assert retries.count == 0
 
 
 async def test_two_sinks_writing_the_same_documents_at_once(
@@ -240,7 +197,9 @@ async def test_two_sinks_writing_the_same_documents_at_once(
         writes = notes(index, 200, text=f"written by sink {number}")
         return await sinks[number].write(writes)
 
-    assert await asyncio.gather(*map(write, range(4))) == [[], [], [], []]
+    found = await asyncio.gather(*map(write, range(4)))
+    assert all(rejection.conflict for rejections in found for rejection in rejections)
+    assert sum(map(len, found)) == 600  # each document is one sink's alone
     assert len(await stored(client, index)) == 200
 
 
@@ -253,7 +212,7 @@ async def test_a_document_is_replaced_whole_if_nobody_changed_it(
     assert await sink.write(notes(index, 3)) == []
     read = await client.mget(index=index, ids=["note-0", "note-1", "note-2"])
     versions = [Version(doc["_seq_no"], doc["_primary_term"]) for doc in read["docs"]]
-    assert await sink.write([Write(index, "note-1", {"risk": 0.5})]) == []
+    await client.update(index=index, id="note-1", doc={"risk": 0.5})
 
     rejections = await sink.write(
         [
@@ -394,7 +353,7 @@ async def test_a_server_that_hangs_is_waited_out(
     finally:
         node.continue_signal()
 
-    assert await writing == []
+    assert refused(await writing) == []
     assert len(await stored(client, index)) == 500
 
 
@@ -412,7 +371,7 @@ async def test_a_server_that_is_killed_is_waited_out(
     writing = await until_refused(sink, [Write(index, "late", {"text": "late"})], retries)
     node.start()
 
-    assert await writing == []
+    assert refused(await writing) == []
     assert len(await stored(client, index)) == 301
 
 
@@ -427,50 +386,10 @@ async def test_a_write_can_be_cancelled(
         await writing
 
     await client.indices.put_settings(index=index, settings={"index.blocks.write": False})
-    assert await sink.write(notes(index, 3)) == []
+    assert refused(await sink.write(notes(index, 3))) == []
 
 
 # What stands between
-
-
-Answer = Callable[[web.Request, web.Response], Awaitable[web.Response]]
-
-
-@asynccontextmanager
-async def proxy(node: Elasticsearch, answer: Answer) -> AsyncIterator[AsyncElasticsearch]:
-    """A client through a proxy that forwards all and then answers as `answer` says."""
-
-    async def forward(request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = {
-            name: request.headers[name]
-            for name in ("Accept", "Content-Type")
-            if name in request.headers
-        }
-        async with (
-            ClientSession() as session,
-            session.request(
-                request.method, f"{node.address}{request.path_qs}", data=body, headers=headers
-            ) as given,
-        ):
-            product = {"X-Elastic-Product": "Elasticsearch"}
-            response = web.Response(status=given.status, body=await given.read(), headers=product)
-            response.content_type = given.content_type
-            return await answer(request, response)
-
-    app = web.Application(client_max_size=64 * MEBIBYTE)
-    app.router.add_route("*", "/{path:.*}", forward)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await (site := web.TCPSite(runner, "127.0.0.1", 0)).start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    client = AsyncElasticsearch(f"http://127.0.0.1:{port}", max_retries=0)
-    try:
-        yield client
-    finally:
-        await client.close()
-        await runner.cleanup()
 
 
 async def test_a_lost_or_damaged_answer_loses_nothing(
@@ -490,34 +409,10 @@ async def test_a_lost_or_damaged_answer_loses_nothing(
         return response
 
     async with proxy(node, damaged) as through:
-        assert await ElasticSink(through, retries).write(notes(index, 5)) == []
+        assert refused(await ElasticSink(through, retries).write(notes(index, 5))) == []
 
     assert retries.count >= 5  # aiohttp itself may repeat after the closed connection
     assert len(await stored(client, index)) == 5
-
-
-async def test_order_holds_where_items_fail_at_random(
-    client: AsyncElasticsearch, index: str, node: Elasticsearch, retries: Retries
-) -> None:
-    """Items that are said to have failed are sent again behind others of the same id."""
-    chance = random.Random(7)
-
-    async def doubted(_: web.Request, response: web.Response) -> web.Response:
-        assert isinstance(response.body, bytes)
-        answer = orjson.loads(response.body)
-        for item in answer["items"]:
-            if chance.random() < 0.2:
-                item["update"] = {"status": 429, "error": {"type": "busy", "reason": ""}}
-        response.body = orjson.dumps(answer)
-        return response
-
-    writes = [Write(index, f"note-{chance.randrange(10)}", {"risk": float(n)}) for n in range(60)]
-    async with proxy(node, doubted) as through:
-        assert await ElasticSink(through, retries).write(writes) == []
-
-    assert retries.count > 1
-    last = {write.id: write.doc for write in writes}
-    assert await stored(client, index) == last
 
 
 @pytest.mark.parametrize(
@@ -546,6 +441,6 @@ async def test_a_proxy_that_refuses_all_blames_no_document(
         with caplog.at_level(logging.WARNING, "stream.elastic"):
             writing = await until_refused(ElasticSink(through, retries), notes(index, 3), retries)
         open_again.set()
-        assert await writing == []
+        assert refused(await writing) == []
 
     assert words in caplog.text

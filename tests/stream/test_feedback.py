@@ -11,14 +11,16 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from schemas.dead_letters import DeadLetter
-from schemas.documents import Write, index_name
+from schemas.documents import index_name, record_change
 from schemas.labels import LabelRecord, label_key, parse_label_key
+from schemas.origins import Origin
+from schemas.records import RECORD_TYPES, Kind
 from schemas.taxonomy import load_taxonomy, own_task
 from stream import feedback
 from stream.clients import make_elasticsearch
 from stream.dead_letter_reader import read_dead_letters
 from stream.dead_letters import DeadLetterWriter
-from stream.elastic import ElasticSink
+from stream.document_store import DocumentStore
 from stream.event_documents import EventDocuments
 from stream.events import Incoming
 from stream.feedback import FeedbackDesk, FeedbackParts
@@ -58,13 +60,14 @@ class Desk:
 
     settings: Settings
     client: AsyncElasticsearch
-    sink: ElasticSink
+    store: DocumentStore
     metrics: Metrics = field(default_factory=Metrics)
     acknowledged: list[int] = field(default_factory=list)
     held: list[bool] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
     compared: list[tuple[str, bool]] = field(default_factory=list)
     submitted: int = 0
+    written: int = 0
     desk: FeedbackDesk = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +76,7 @@ class Desk:
         parts = FeedbackParts(
             taxonomy=lambda: TAXONOMY,
             compared=lambda task, differs: self.compared.append((task, differs)),
-            documents=EventDocuments(self.client, self.sink, self.settings.prefix, lambda: None),
+            documents=EventDocuments(self.client, self.store, self.settings.prefix),
             labels=self.labels,
             dead_letters=self.dead,
             metrics=self.metrics,
@@ -102,10 +105,16 @@ class Desk:
 
     async def put(self, stream: str, event_id: str, **changes: Any) -> None:
         """Write an event's document as the pipeline does."""
+        kind = Kind.NEWS if stream == NEWS else Kind.MESSAGE
         doc = {"id": event_id, **DOCUMENTS[stream], **changes}
-        write = Write(index_name(self.settings.prefix, stream, NOW), event_id, doc)
-        assert await self.sink.write([write]) == []
-        await self.client.indices.refresh(index=write.index)
+        given = {"published_at": NOW, "source": "wire"}
+        given |= {"sent_at": NOW, "customer_id": "c", "channel": "chat"}
+        record = RECORD_TYPES[kind].model_validate({**given, **doc})
+        self.written += 1
+        origin = Origin(stream, 0, self.written)
+        change = record_change(record, doc | origin.fields(), origin, self.settings.prefix)
+        assert (await self.store.put([change])).rejections == []
+        await self.client.indices.refresh(index=change.place.index_name)
 
     async def document(self, stream: str, event_id: str) -> dict[str, Any]:
         index = index_name(self.settings.prefix, stream, NOW)
@@ -134,7 +143,7 @@ async def desk(servers: Servers, namespace: str) -> AsyncIterator[Desk]:
     settings = load_settings(**given, feedback_wait_seconds=1.5)
     await initialise(settings)
     client = make_elasticsearch(settings)
-    desk = Desk(settings, client, ElasticSink(client, lambda: None))
+    desk = Desk(settings, client, DocumentStore(client, lambda: None))
     desk.desk.start()
     yield desk
     await desk.desk.stop()

@@ -12,8 +12,8 @@ from stream import pipeline as pipelines
 from stream.alert_store import AlertStore
 from stream.classifiers import load_model
 from stream.dead_letters import DeadLetterWriter
+from stream.document_store import DocumentStore
 from stream.drift import DriftWatch
-from stream.elastic import ElasticSink
 from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
 from stream.settings import load_settings
@@ -38,7 +38,7 @@ async def test_resolutions_do_not_pile_up_while_elasticsearch_is_away(
     model = load_model(None, settings, threads=1)
     parts = Parts(
         alerts=store,
-        documents=ElasticSink(away, metrics.sink_retries.labels("elasticsearch").inc),
+        documents=DocumentStore(away, metrics.sink_retries.labels("elasticsearch").inc),
         dead_letters=DeadLetterWriter(settings, lambda: None),
         drift=DriftWatch(model.classifier, away, metrics, settings.prefix),
         metrics=metrics,

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from models.bundle import SHIPPED_BUNDLE
-from schemas.documents import Origin, Write, document, index_name
+from schemas.documents import Write, document, index_name
 from schemas.errors import ServerUnavailable
+from schemas.origins import Origin
 from schemas.records import Channel, Kind, MessageRecord, NewsRecord, Record
 from stream import reclassify as reclassification
 from stream.classifiers import Model, load_model
@@ -156,6 +157,40 @@ async def test_it_goes_on_where_it_ended(
     assert (await reclassify(settings, TODAY, quiet)).judged == 0
     everything = Wanted(BOTH, TODAY.start, TODAY.end, everything=True)
     assert (await reclassify(settings, everything, quiet)).judged == 6
+
+
+async def test_what_changes_meanwhile_is_judged_by_its_new_text(
+    settings: Settings, client: AsyncElasticsearch, old: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A correction, a label and a deletion come while the model reads."""
+    await store(client, settings, old, [news(f"n{i}") for i in range(4)])
+    index = index_name(settings.prefix, Kind.NEWS.stream, NOW)
+    elsewhere = Elasticsearch(settings.elasticsearch)
+    changes = [
+        lambda: elsewhere.update(index=index, id="n1", doc={"headline": "Acme beats forecasts"}),
+        lambda: elsewhere.update(index=index, id="n2", doc={"human": {"topic": "macro"}}),
+        lambda: elsewhere.delete(index=index, id="n3"),
+    ]
+    actions = reclassification._Reclassification._actions
+
+    def meanwhile(self: Any, kind: Kind, readable: Any) -> list[bytes]:
+        made = actions(self, kind, readable)
+        while changes:
+            changes.pop()()
+        return made
+
+    monkeypatch.setattr(reclassification._Reclassification, "_actions", meanwhile)
+    assert (await reclassify(settings, TODAY, quiet)).judged == 4  # with the one that is gone
+    elsewhere.close()
+    documents = await found(client, settings, Kind.NEWS)
+    assert documents.keys() == {"n0", "n1", "n2"}
+    assert documents["n2"]["human"] == {"sentiment": "neutral", "topic": "macro"}
+    new = load_model(settings.model, settings, threads=1)
+    (answer,) = new.classifier.classify(["Acme beats forecasts"], [Kind.NEWS])
+    for name, value in new.analysis.judgement(
+        news("n1").model_copy(update={"headline": "Acme beats forecasts"}), answer
+    ).items():
+        assert name == "classified_at" or documents["n1"][name] == value
 
 
 async def test_only_what_is_asked_for(

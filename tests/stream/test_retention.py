@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from schemas import labels
 from schemas.alerts import Alert, Severity
-from schemas.documents import Write, alert_write, index_name
+from schemas.documents import Write, alert_change, index_name
 from schemas.errors import BellwetherError, ServerUnavailable
 from stream import retention
 from stream.alert_store import AlertStore
@@ -25,6 +25,7 @@ from stream.settings import Settings, load_settings
 from stream.topic_reader import read_topic
 from stream.topics import initialise
 from tests.servers import Servers
+from tests.stream.alert_events import version
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MESSAGES = "customer-messages"
@@ -63,6 +64,11 @@ async def write(client: AsyncElasticsearch, writes: Sequence[Write]) -> None:
 def message(settings: Settings, event_id: str, customer_id: str, sent_at: datetime = NOW) -> Write:
     doc = {"id": event_id, "customer_id": customer_id, "text": PIN, "sent_at": sent_at.isoformat()}
     return Write(index_name(settings.prefix, MESSAGES, sent_at), event_id, doc)
+
+
+def alert_document(settings: Settings, alert: Alert) -> Write:
+    change = alert_change(alert, settings.prefix)
+    return Write(*change.place, change.doc)
 
 
 # prune
@@ -152,9 +158,8 @@ CROWD = Match("crowd", "card_lost", Severity.WARNING, ("", " lost cards"), 2, 60
 
 
 def judged(event_id: str, *matches: Match, stream: str = MESSAGES) -> Judged:
-    return Judged(
-        stream, event_id, NOW, 0.9, "v1", tuple(replace(m, key=m.key + m.rule) for m in matches)
-    )
+    keyed = tuple(replace(m, key=m.key + m.rule) for m in matches)
+    return Judged(stream, event_id, NOW, 0.9, "v1", keyed, version())
 
 
 def label_key(event_id: str, task: str = "message.intent", entity: str = "") -> bytes:
@@ -197,7 +202,7 @@ async def raised(settings: Settings, client: AsyncElasticsearch, redis: Redis) -
         NOW,
     )
     alerts = [alert for alerts in verdict.raised for alert in alerts]
-    await write(client, [*mine, *theirs, *(alert_write(a, settings.prefix) for a in alerts)])
+    await write(client, [*mine, *theirs, *(alert_document(settings, a) for a in alerts)])
     await put_labels(
         settings,
         (label_key("m1"), b"1"),

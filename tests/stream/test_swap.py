@@ -19,8 +19,8 @@ from models.bundle import MANIFEST, SHIPPED_BUNDLE, TAXONOMY, Bundle, Manifest, 
 from stream.alert_store import AlertStore
 from stream.classifiers import load_model
 from stream.dead_letters import DeadLetterWriter
+from stream.document_store import DocumentStore
 from stream.drift import DriftWatch
-from stream.elastic import ElasticSink
 from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
 from stream.settings import Settings, load_settings
@@ -55,7 +55,7 @@ def pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
     model, away = load_model(None, settings, threads=1), AsyncElasticsearch("http://127.0.0.1:9")
     parts = Parts(
         alerts=AlertStore(Redis(), settings.prefix),
-        documents=ElasticSink(away, lambda: None),
+        documents=DocumentStore(away, lambda: None),
         dead_letters=DeadLetterWriter(settings, lambda: None),
         drift=DriftWatch(model.classifier, away, metrics, settings.prefix),
         metrics=metrics,
