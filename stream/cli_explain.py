@@ -6,12 +6,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from stream.cli_base import Json, explained, extra
+from stream.cli_base import Json, explained, extra, run
 
 
 @explained
 def explain(
-    text: Annotated[str, typer.Argument(help="The text.")],
+    text: Annotated[str | None, typer.Argument(help="The text.", show_default=False)] = None,
+    event: Annotated[
+        str | None,
+        typer.Option(metavar="STREAM/ID", help="Instead of a text: an event that was judged."),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="Only this task, such as news.topic or message.intent.")
     ] = None,
@@ -42,11 +46,14 @@ def explain(
     """Show which words speak for an answer (green), and which against it (red).
 
     The attributions are integrated gradients: what knowing each word adds to the logit of the
-    label's probability. With --json one line a task. Needs the extra `train`.
+    label's probability. Label and confidence are those that a worker serves. --event explains a
+    document's answers, by the version that judged it. With --json one line a task. Needs the extra
+    `train`.
 
     \b
     Examples:
       $ bellwether explain "Acme cuts its outlook, shares fall" --task news.sentiment
+      $ bellwether explain --event customer-messages/m-815
       $ bellwether explain "Ant gains as Bee slumps" --task news.sentiment --entity Bee
       $ bellwether explain "I lost my card" --task message.intent --label card_swallowed
       $ bellwether explain "Oil rises" --json | jq -c '.words[] | [.word, .attribution]'
@@ -55,24 +62,34 @@ def explain(
     from stream.display import print_explanation
     from stream.settings import load_settings
 
-    if not text.strip():
+    if (text is None) == (event is None):
+        raise typer.BadParameter("give a text, or --event")
+    if text is not None and not text.strip():
         raise typer.BadParameter("the text is empty")
     settings = load_settings()
     with extra():
         from models.bundle import taxonomy_of
         from models.explanation import explain as why
         from stream.champion import model_folder
+        from stream.judged_event import folder_of, judged_event
 
+        asked, language = Kind(kind) if kind else None, None
+        if event is not None:
+            judged = run(judged_event(settings, event))
+            text, asked, language = judged.text, judged.kind, judged.language
+            bundle = bundle or folder_of(settings, judged.model_version)
         folder = bundle or model_folder(settings)
         explanations = why(
-            text,
+            text or "",
             bundle=folder,
             encoder=encoder,
             taxonomy=taxonomy_of(folder, settings.taxonomy),
             task=task,
-            kind=Kind(kind) if kind else None,
+            kind=asked,
             entity=entity,
             label=label,
+            language=language,
+            early_exit=settings.early_exit,
         )
     for explanation in explanations:
         if as_json:
