@@ -63,5 +63,5 @@ class Analysis:
 
     def _is_old(self, event: Event) -> bool:
         """Old news does not page anybody. Its age is what it was when it reached Kafka."""
-        age = event.incoming.received_at - event.record.event_time
+        age = event.incoming.arrival.age(event.record.event_time)
         return age.total_seconds() > self.alert_max_age_seconds

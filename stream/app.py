@@ -12,13 +12,13 @@ from typing import Any
 import faust
 from faust.types import TP, EventT, StreamT
 
+from schemas.arrival import Arrival
 from schemas.sources import Source
 from stream.assignor import EvenAssignor
 from stream.clients import kafka_ssl_context, secret, uses_sasl
 from stream.events import Incoming
 from stream.settings import Settings
 
-LOG_APPEND_TIME = 1  # Kafka's number for a stamp that is the broker's
 FETCH_BYTES_A_PARTITION = 1024 * 1024
 # Bytes for which the broker holds a fetch, and how long at most. At once (Faust's own choice) is
 # right when there is little to do. With many records a second, to fetch each alone costs the worker
@@ -130,9 +130,12 @@ def _incoming(event: EventT[bytes]) -> Incoming:
         generation=message.generation_id or 0,
         key=message.key,
         value=message.value,
-        received_at=datetime.fromtimestamp(message.timestamp, UTC),
+        arrival=Arrival.told(
+            None if message.timestamp is None else message.timestamp * 1000,
+            message.timestamp_type,
+            datetime.now(UTC),
+        ),
         acknowledge=event.ack,
-        appended=message.timestamp_type == LOG_APPEND_TIME,
     )
 
 

@@ -63,6 +63,15 @@ def kafka_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def consumer_options(settings: Settings) -> dict[str, Any]:
+    """The same for a consumer that leaves no trace: it reads what is committed, from the start."""
+    return kafka_options(settings) | {
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+    }
+
+
 def make_redis(settings: Settings, timeout_seconds: float = REDIS_TIMEOUT_SECONDS) -> Redis:
     """An asyncio client of Redis; errors are raised at the first call, not here."""
     url = settings.redis.get_secret_value()

@@ -5,19 +5,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from schemas.alerts import Alert
+from schemas.arrival import Arrival
 from schemas.dead_letters import DeadLetter
 from schemas.documents import Change
-from schemas.errors import Reason
+from schemas.errors import Reason, RecordRejected
 from schemas.origins import Origin
 from schemas.records import Record
 from stream.alerts import Judged
 from stream.ledger import Ticket
+from stream.unreadable import UnreadableBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as the consumer got it; `topic` is the full name, `received_at` Kafka's stamp, which
-    is the broker's own where the record was `appended` with it."""
+    """A record as the consumer got it; `topic` is the full name."""
 
     topic: str
     partition: int
@@ -25,18 +26,25 @@ class Incoming:
     generation: int
     key: bytes | None
     value: bytes | None
-    received_at: datetime
+    arrival: Arrival
     acknowledge: Callable[[], object]
-    appended: bool = False
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.topic, self.partition, self.offset, self.received_at, self.appended)
+        """Where it stands, with Kafka's stamp as far as it can be believed."""
+        stamp, by_broker = self.arrival.stamp, self.arrival.by_broker
+        return Origin(self.topic, self.partition, self.offset, stamp, by_broker)
 
     @property
     def size(self) -> int:
         """Bytes of the raw value."""
         return len(self.value or b"")
+
+    def content(self) -> bytes | None:
+        """The value. Raises RecordRejected where a batch was passed over."""
+        if isinstance(self.value, UnreadableBatch):
+            raise RecordRejected(Reason.UNDECODABLE, self.value.why)
+        return self.value
 
     def dead_letter(self, reason: Reason, message: str) -> DeadLetter:
         """This record with the reason why it cannot be a document."""

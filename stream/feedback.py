@@ -98,9 +98,9 @@ class FeedbackDesk:
         self._room.squeeze_in(incoming.size)
         lane = Lane(incoming.topic, incoming.partition, incoming.generation)
         ticket = self._ledger.open(lane, incoming.acknowledge)
-        self._metrics.events.labels(incoming.topic).inc()
+        self._metrics.took(incoming.topic, stamped=incoming.arrival.stamp is not None)
         try:
-            feedback = decode_feedback(incoming.value, incoming.received_at)
+            feedback = decode_feedback(incoming.content(), incoming.arrival.latest)
             task = check(feedback, self._parts.taxonomy())
         except RecordRejected as rejection:
             self._rejected.put_nowait((incoming, ticket, rejection))

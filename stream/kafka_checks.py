@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition, codec
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from schemas.errors import BellwetherError
 from schemas.sources import load_sources
+from stream.backlog import backlog
 from stream.brokers import broker_admin, topic_configs
-from stream.clients import kafka_options
+from stream.clients import consumer_options
 from stream.findings import Report
 from stream.settings import Settings
 from stream.topics import FEEDBACK, TopicPlan, plans
@@ -23,6 +24,7 @@ PRODUCE = 0
 _RELEASES = {9: "2.8", 10: "3.7", 11: "3.8", 12: "4.0", 13: "4.1"}
 MANY_RECORDS_BEHIND = 10_000
 LEADERLESS = -1
+CODECS = ("gzip", "snappy", "lz4", "zstd")
 COORDINATOR_TRIES = 6
 COORDINATOR_PAUSE_SECONDS = 0.4
 
@@ -35,6 +37,7 @@ async def check_kafka(settings: Settings, report: Report) -> None:
         async with broker_admin(settings) as admin:
             brokers = (await admin.describe_cluster())["brokers"]
             await _check_version(admin, len(brokers), report)
+            _check_codecs(report)
             there = {topic["topic"]: topic for topic in await admin.describe_topics()}
             wanted = plans(load_sources(settings.sources), settings)
             _check_presence(wanted, there, settings, report)
@@ -45,6 +48,26 @@ async def check_kafka(settings: Settings, report: Report) -> None:
     except BellwetherError as error:
         what, _, advice = str(error).partition(". ")
         report.wrong(what, advice)
+
+
+def _check_codecs(report: Report) -> None:
+    lacking = [name for name in CODECS if not _decodes(name)]
+    if lacking:
+        report.wrong(
+            f"records compressed with {', '.join(lacking)} cannot be read here",
+            "install the packages of requirements/base.txt (`make install`)",
+        )
+    else:
+        report.fine(f"compressed records can be read: {', '.join(CODECS)}")
+
+
+def _decodes(name: str) -> bool:
+    text = b"Shares of Acme rise. " * 100
+    try:
+        encoded = getattr(codec, f"{name}_encode")(text)
+        return bool(getattr(codec, f"{name}_decode")(encoded) == text)
+    except Exception:  # each library has errors of its own
+        return False
 
 
 async def _check_version(admin: AIOKafkaAdminClient, brokers: int, report: Report) -> None:
@@ -138,7 +161,7 @@ async def _check_group(
     ]
     try:
         members = await _members(admin, settings.group)
-        behind = await _lag(admin, partitions, settings)
+        behind = await _lag(admin, partitions, settings, report)
     except KafkaError as error:
         report.warn(
             f"group {settings.group} cannot be asked: {error or type(error).__name__}",
@@ -163,23 +186,27 @@ async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
 
 
 async def _lag(
-    admin: AIOKafkaAdminClient, partitions: Sequence[TopicPartition], settings: Settings
+    admin: AIOKafkaAdminClient,
+    partitions: Sequence[TopicPartition],
+    settings: Settings,
+    report: Report,
 ) -> int:
     """Records of these partitions that the group has not finished; all, where it never began."""
     if not partitions:
         return 0
     committed = await admin.list_consumer_group_offsets(settings.group)
-    consumer = AIOKafkaConsumer(**kafka_options(settings))
+    consumer = AIOKafkaConsumer(**consumer_options(settings))
     try:
         await consumer.start()
         first = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
+        begin = {
+            part: max(first[part], committed[part].offset if part in committed else 0)
+            for part in partitions
+        }
+        return await backlog(consumer, begin, end, report)
     finally:
         await consumer.stop()
-    return sum(
-        end[part] - max(first[part], committed[part].offset if part in committed else 0)
-        for part in partitions
-    )
 
 
 def _report_group(members: int, behind: int, partitions: int | None, report: Report) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from aiokafka import ConsumerRecord
 
 from models.opinions import GivenLabel
+from schemas.arrival import Arrival
 from schemas.errors import RecordRejected
 from schemas.labels import LabelRecord
 from stream.settings import Settings
@@ -99,9 +100,8 @@ async def read_labels(settings: Settings) -> Labels:
 
 
 def _standing(record: ConsumerRecord) -> StandingLabel:
-    return StandingLabel(
-        LabelRecord.from_json(record.value),
-        record.partition,
-        record.offset,
-        datetime.fromtimestamp(record.timestamp / 1000, UTC),
-    )
+    label = LabelRecord.from_json(record.value)
+    now = datetime.now(UTC)
+    arrival = Arrival.told(record.timestamp, record.timestamp_type, now)
+    arrived_at = arrival.stamp or min(label.given_at, now)
+    return StandingLabel(label, record.partition, record.offset, arrived_at)

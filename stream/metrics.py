@@ -42,6 +42,12 @@ class Metrics:
             return Histogram(f"bellwether_{name}", text, labels, buckets=buckets, registry=registry)
 
         self.events = counter("events_total", "Records read from Kafka", "topic")
+        self.stamps_not_believed = counter(
+            "stamps_not_believed_total", "Records whose stamp of Kafka cannot be true", "topic"
+        )
+        self.unreadable_batches = counter(
+            "unreadable_batches_total", "Batches that the Kafka client cannot unpack", "topic"
+        )
         self.documents = counter("documents_total", "Documents confirmed", "index")
         self.dead_letters = counter("dead_letters_total", "Dead letters confirmed", "reason")
         self.alerts = counter("alerts_total", "Alerts raised", "rule")
@@ -58,7 +64,7 @@ class Metrics:
             "stage_seconds", "Seconds of a batch in a stage", STAGE_BUCKETS, "stage"
         )
         self.consumer_lag = gauge(
-            "consumer_lag", "Records behind the end of the log", "topic", "partition"
+            "consumer_lag", "Records behind the end that can be read", "topic", "partition"
         )
         self.drift_psi = gauge(
             "drift_psi", "How far the last hour is from the model's reference", "task", "of"
@@ -80,6 +86,12 @@ class Metrics:
         )
         self.registry_up = gauge("registry_up", "0 while the registry that is followed is away")
         self.registry_up.set(1)
+
+    def took(self, topic: str, *, stamped: bool) -> None:
+        """Count a record as it comes, and whether its stamp can be true."""
+        self.events.labels(topic).inc()
+        if not stamped:
+            self.stamps_not_believed.labels(topic).inc()
 
     def serves(self, version: str, instead_of: str | None = None) -> None:
         """Say which model judges from now on."""

@@ -157,9 +157,9 @@ class Pipeline:
         await self._room.enter(incoming.size)
         lane = Lane(incoming.topic, incoming.partition, incoming.generation)
         ticket = self._ledger.open(lane, incoming.acknowledge)
-        self._metrics.events.labels(incoming.topic).inc()
+        self._metrics.took(incoming.topic, stamped=incoming.arrival.stamp is not None)
         try:
-            decoded = decode(incoming.value, source, incoming.received_at)
+            decoded = decode(incoming.content(), source, incoming.arrival.latest)
         except RecordRejected as rejection:
             self._reject(incoming, ticket, rejection.reason, str(rejection))
             return

@@ -22,6 +22,7 @@ from stream.alert_store import AlertStore
 from stream.app import attach, attach_sources, gather_fetches, hold_back
 from stream.classifiers import Model, load_model
 from stream.clients import make_elasticsearch, make_redis
+from stream.consumer import CommittedTransport
 from stream.dead_letters import DeadLetterWriter
 from stream.document_store import DocumentStore
 from stream.drift import MINUTE_SECONDS, DriftWatch
@@ -35,10 +36,12 @@ from stream.settings import Settings
 from stream.swap import Swapper
 from stream.topic_writer import TopicWriter
 from stream.topics import FEEDBACK, LABELS, initialise
+from stream.unreadable import Unreadable
 
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
+TRIES_BETWEEN_LINES = 150  # five minutes
 PROBE_SECONDS = 2.0
 MANY_A_SECOND = 25
 ANSWER_SECONDS = 5.0
@@ -98,6 +101,9 @@ class Runtime(Service):
         self._labels = TopicWriter(settings, LABELS, LABEL_BYTES, self._retried("kafka"))
         self._feedback_dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
         self._feedback = self._feedback_desk(parts)
+        app.transport = CommittedTransport(
+            app, skips=settings.unreadable == "skip", met=self._met_unreadable
+        )
         attach_sources(app, sources, settings, self._pipeline.submit)
         attach(
             app,
@@ -169,6 +175,13 @@ class Runtime(Service):
 
     def _retried(self, sink: str) -> Callable[[], None]:
         return self._metrics.sink_retries.labels(sink).inc
+
+    def _met_unreadable(self, met: Unreadable) -> None:
+        """Called in the consumer's thread, at each try."""
+        if met.tries == 1:
+            self._metrics.unreadable_batches.labels(met.partition.topic).inc()
+        if met.tries % TRIES_BETWEEN_LINES == 1:
+            logger.error("%s; its partition waits, the others go on", met)
 
     def _crash_app(self, error: BaseException) -> None:
         self.add_future(self._app.crash(error))

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     kafka_password: SecretStr | None = Field(None, description="SASL password")
     kafka_partitions: int = Field(4, ge=1, description="Partitions of the topics `init` creates")
     kafka_replication: int = Field(1, ge=1, description="Replicas of the topics `init` creates")
+    unreadable: Literal["wait", "skip"] = Field(
+        "wait",
+        description="A batch that Kafka's client cannot unpack: `wait` for it, or `skip` it into "
+        "the dead letters",
+    )
     retention_days: int = Field(7, ge=7, description="Days that the topics `init` creates keep")
 
     redis: SecretStr = Field(

@@ -33,6 +33,7 @@ async def main(arguments: argparse.Namespace) -> None:
         group_id=arguments.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     elasticsearch = AsyncElasticsearch(arguments.elasticsearch)
     await consumer.start()

@@ -21,7 +21,7 @@ from schemas.documents import index_name
 from schemas.errors import RecordRejected
 from stream.alert_store import AlertStore
 from stream.brokers import broker_admin, partitions_of, told_plainly
-from stream.clients import kafka_options, make_elasticsearch
+from stream.clients import consumer_options, make_elasticsearch
 from stream.dead_letter_reader import TOPIC as DEAD_LETTERS
 from stream.elastic_errors import expected_to_answer
 from stream.redis_session import redis_session
@@ -139,9 +139,7 @@ async def follow_letters(settings: Settings, figures: Figures, say: SayLetter) -
     partitions = await partitions_of(settings, topic)
     with told_plainly(settings):
         consumer = AIOKafkaConsumer(
-            **kafka_options(settings),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            **consumer_options(settings),
             max_partition_fetch_bytes=FETCH_BYTES,
         )
         try:

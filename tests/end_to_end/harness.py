@@ -23,7 +23,7 @@ from schemas.alerts import Alert
 from schemas.dead_letters import DeadLetter
 from schemas.labels import LabelRecord
 from stream.brokers import send
-from stream.clients import kafka_options, make_elasticsearch, make_redis
+from stream.clients import consumer_options, kafka_options, make_elasticsearch, make_redis
 from stream.dead_letter_reader import read_dead_letters
 from stream.settings import Settings
 
@@ -174,9 +174,9 @@ async def put_labels(settings: Settings, labels: Iterable[LabelRecord]) -> None:
 
 
 async def lags(settings: Settings, topics: Sequence[str]) -> dict[TopicPartition, int]:
-    """End of the log minus committed offset, for each partition."""
+    """End of what can be read minus committed offset, for each partition."""
     admin = AIOKafkaAdminClient(**kafka_options(settings))
-    consumer = AIOKafkaConsumer(**kafka_options(settings))
+    consumer = AIOKafkaConsumer(**consumer_options(settings))
     await admin.start()
     await consumer.start()
     try:

@@ -167,6 +167,15 @@ async def test_the_group_and_its_lag(settings: Settings) -> None:
     assert said(await kafka(settings), "7 records waiting").level is Level.WARNING
 
 
+async def test_a_codec_that_is_missing_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert said(await kafka(settings), "gzip, snappy, lz4, zstd").level is Level.FINE
+    monkeypatch.setattr("aiokafka.codec.cramjam", None)  # as without the package
+    found = said(await kafka(settings), "snappy, lz4, zstd cannot be read")
+    assert (found.level, "make install" in found.advice) == (Level.WRONG, True)
+
+
 @asynccontextmanager
 async def members(settings: Settings, number: int, topic: str) -> AsyncIterator[None]:
     """So many consumers in the workers' group."""

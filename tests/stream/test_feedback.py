@@ -10,6 +10,7 @@ import orjson
 import pytest
 from elasticsearch import AsyncElasticsearch
 
+from schemas.arrival import Arrival
 from schemas.dead_letters import DeadLetter
 from schemas.documents import index_name, record_change
 from schemas.labels import LabelRecord, label_key, parse_label_key
@@ -33,6 +34,7 @@ from stream.topics import initialise
 from tests.servers import Servers
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ARRIVAL = Arrival(NOW, by_broker=True, read_at=NOW)
 NEWS, MESSAGES = "financial-news", "customer-messages"
 TAXONOMY = load_taxonomy().with_task(own_task("news.esg", ["yes", "no"]))
 DOCUMENTS: dict[str, dict[str, Any]] = {
@@ -93,7 +95,9 @@ class Desk:
                 self.acknowledged.append(offset)
 
             topic = self.settings.topic("feedback")
-            await self.desk.submit(Incoming(topic, 0, offset, 1, b"key", value, NOW, acknowledge))
+            await self.desk.submit(
+                Incoming(topic, 0, offset, 1, b"key", value, ARRIVAL, acknowledge)
+            )
 
     async def settled(self, seconds: float = 30) -> None:
         """Wait until all is acknowledged, in order."""
