@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
 
 
@@ -15,3 +17,11 @@ class EvenAssignor(PartitionAssignor):
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
         super().__init__(app, replicas=0)
+
+    @classmethod
+    def _get_client_metadata(cls, metadata: ConsumerProtocolMemberMetadata) -> ClientMetadata:
+        """Without what the worker has: of a topic that was made anew with fewer partitions Faust
+        would let it keep those that are no more, and fail when it gives out the others."""
+        told = super()._get_client_metadata(metadata)
+        told.assignment = ClientAssignment(actives={}, standbys={})
+        return told

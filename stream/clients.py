@@ -1,11 +1,14 @@
 """Clients of the three servers, made from the settings in one place."""
 
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import aiokafka.client
 from aiokafka.helpers import create_ssl_context
+from aiokafka.protocol.metadata import MetadataRequest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_SECONDS = 30
 REDIS_TIMEOUT_SECONDS = 10
+
+# Where brokers make topics on demand, a client that asks for a topic that somebody has deleted
+# would bring it back at once, with one partition and the brokers' settings.
+aiokafka.client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
 
 
 def secret(value: SecretStr | None) -> str | None:

@@ -2,6 +2,7 @@
 
 - It reads what is committed: nothing of transactions that were aborted or are open.
 - A batch that cannot be unpacked concerns its own partition only (`fetching.py`).
+- Where reading begins is decided with an eye on what became of the topic (`reading.py`).
 - Offsets are committed in the order of acknowledgements, which come in order from the ledger, and
   past whatever holds no record: markers of transactions, what was aborted, compacted, expired.
   Faust commits behind the last record only, so that a group would stay behind for ever where a
@@ -18,7 +19,9 @@ from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
+from stream.bookmarks import Change
 from stream.fetching import Fetching, Reach, Records
+from stream.reading import Reading
 from stream.unreadable import Unreadable
 
 
@@ -26,6 +29,17 @@ class CommittedThread(AIOKafkaConsumerThread):
     """The thread that fetches."""
 
     fetching: Fetching | None = None
+    reading: Reading | None = None
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        transport: Any = self.transport
+        self.reading = Reading(self._ensure_consumer(), transport.changed)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        assert self.reading is not None
+        places: Mapping[TP, int] = await self.call_thread(self.reading.seek)
+        return places
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -63,6 +77,18 @@ class CommittedConsumer(Consumer):
 
     _thread: CommittedThread
 
+    async def look(self) -> bool:
+        """Look after the topics; whether all of them are there, and are those that are read."""
+        reading = self._thread.reading
+        if reading is None:
+            return False
+        await self._thread.call_thread(reading.look)
+        return reading.is_whole
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's own look for partitions that stand still takes each that was assigned anew, or
+        waits for a sink, for one."""
+
     def _new_consumer_thread(self) -> CommittedThread:
         return CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -98,11 +124,19 @@ def _all_done(reach: Reach, done: int | None) -> bool:
 
 
 class CommittedTransport(Transport):
-    """Where Faust gets its consumer from. `met` is called in the consumer's thread."""
+    """Where Faust gets its consumer from. `met` and `changed` are called in its thread."""
 
     Consumer = CommittedConsumer
 
-    def __init__(self, app: faust.App, *, skips: bool, met: Callable[[Unreadable], None]) -> None:
+    def __init__(
+        self,
+        app: faust.App,
+        *,
+        skips: bool,
+        met: Callable[[Unreadable], None],
+        changed: Callable[[Change], None],
+    ) -> None:
         super().__init__(app.conf.broker_consumer, app)
         self.skips = skips
         self.met = met
+        self.changed = changed

@@ -48,6 +48,9 @@ class Metrics:
         self.unreadable_batches = counter(
             "unreadable_batches_total", "Batches that the Kafka client cannot unpack", "topic"
         )
+        self.expired = counter(
+            "records_expired_total", "Records that retention took before they were read", "topic"
+        )
         self.documents = counter("documents_total", "Documents confirmed", "index")
         self.dead_letters = counter("dead_letters_total", "Dead letters confirmed", "reason")
         self.alerts = counter("alerts_total", "Alerts raised", "rule")

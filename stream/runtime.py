@@ -20,6 +20,7 @@ from schemas.errors import ServerUnavailable
 from schemas.sources import Source
 from stream.alert_store import AlertStore
 from stream.app import attach, attach_sources, gather_fetches, hold_back
+from stream.bookmarks import Change, Expired
 from stream.classifiers import Model, load_model
 from stream.clients import make_elasticsearch, make_redis
 from stream.consumer import CommittedTransport
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 TRIES_BETWEEN_LINES = 150  # five minutes
+LOOK_SECONDS = 5.0
 PROBE_SECONDS = 2.0
 MANY_A_SECOND = 25
 ANSWER_SECONDS = 5.0
@@ -72,6 +74,7 @@ class Runtime(Service):
         self._settings = settings
         self._metrics = Metrics()
         self._assigned: set[TP] = set()
+        self._topics_whole = False
         self._answering = {"redis": False, "elasticsearch": False}
         self._health = HealthServer(settings.web_port, self._metrics.registry, self._checks)
         self._redis: Redis = make_redis(settings)
@@ -102,7 +105,10 @@ class Runtime(Service):
         self._feedback_dead_letters = DeadLetterWriter(settings, self._retried("kafka"))
         self._feedback = self._feedback_desk(parts)
         app.transport = CommittedTransport(
-            app, skips=settings.unreadable == "skip", met=self._met_unreadable
+            app,
+            skips=settings.unreadable == "skip",
+            met=self._met_unreadable,
+            changed=self._met_change,
         )
         attach_sources(app, sources, settings, self._pipeline.submit)
         attach(
@@ -183,6 +189,12 @@ class Runtime(Service):
         if met.tries % TRIES_BETWEEN_LINES == 1:
             logger.error("%s; its partition waits, the others go on", met)
 
+    def _met_change(self, change: Change) -> None:
+        """Called in the consumer's thread, once for each."""
+        logger.log(logging.ERROR if isinstance(change, Expired) else logging.WARNING, "%s", change)
+        if isinstance(change, Expired):
+            self._metrics.expired.labels(change.partition.topic).inc(change.count)
+
     def _crash_app(self, error: BaseException) -> None:
         self.add_future(self._app.crash(error))
 
@@ -210,7 +222,8 @@ class Runtime(Service):
 
     def _checks(self) -> Mapping[str, bool]:
         """What readiness takes; the model was loaded before this object was made."""
-        return {"model": True, "partitions": bool(self._assigned), **self._answering}
+        partitions, topics = bool(self._assigned), self._topics_whole
+        return {"model": True, "partitions": partitions, "topics": topics, **self._answering}
 
     @Service.task
     async def _probe(self) -> None:
@@ -246,6 +259,19 @@ class Runtime(Service):
             rate = (self._pipeline.submitted - before) / WATCH_SECONDS
             before = self._pipeline.submitted
             gather_fetches(self._app, rate >= MANY_A_SECOND and not self._pipeline.is_behind)
+
+    @Service.task
+    async def _watch_topics(self) -> None:
+        """See whether topics were deleted, made anew or given partitions."""
+        while not self.should_stop:
+            consumer: Any = self._app.consumer
+            try:
+                self._topics_whole = await consumer.look()
+            except RuntimeError:  # the loop of its thread is closed: the consumer has stopped
+                if not self._app.should_stop:
+                    raise
+                return
+            await self.sleep(LOOK_SECONDS if self._topics_whole else WATCH_SECONDS)
 
     @Service.task
     async def _watch_drift(self) -> None:
