@@ -1,21 +1,23 @@
 """What `doctor` asks Kafka: that our topics are there and fit, and how far the workers are."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition, codec
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from schemas.errors import BellwetherError
 from schemas.sources import load_sources
 from stream.backlog import backlog
+from stream.bookmarks import Expired, is_of
 from stream.brokers import broker_admin, topic_configs
 from stream.clients import consumer_options
 from stream.findings import Report
+from stream.group_members import members_of, report_foreign
 from stream.settings import Settings
+from stream.topic_ids import look
 from stream.topics import FEEDBACK, TopicPlan, plans
 from stream.wording import counted
 
@@ -25,8 +27,6 @@ _RELEASES = {9: "2.8", 10: "3.7", 11: "3.8", 12: "4.0", 13: "4.1"}
 MANY_RECORDS_BEHIND = 10_000
 LEADERLESS = -1
 CODECS = ("gzip", "snappy", "lz4", "zstd")
-COORDINATOR_TRIES = 6
-COORDINATOR_PAUSE_SECONDS = 0.4
 
 Topic = Mapping[str, Any]
 
@@ -160,7 +160,7 @@ async def _check_group(
         for partition in there[name]["partitions"]
     ]
     try:
-        members = await _members(admin, settings.group)
+        members = await members_of(admin, settings.group)
         behind = await _lag(admin, partitions, settings, report)
     except KafkaError as error:
         report.warn(
@@ -170,19 +170,8 @@ async def _check_group(
         return
     shared = [part for part in partitions if part.topic != settings.topic(FEEDBACK)]
     complete = len(read) == len(sources)
-    _report_group(members, behind, len(shared) if complete else None, report)
-
-
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
-    # A cluster without any group yet makes itself ready for groups when first asked.
-    for _ in range(COORDINATOR_TRIES - 1):
-        try:
-            await admin.find_coordinator(group)
-            break
-        except GroupCoordinatorNotAvailableError:
-            await asyncio.sleep(COORDINATOR_PAUSE_SECONDS)
-    (answer,) = await admin.describe_consumer_groups([group])
-    return len(answer.to_object()["groups"][0]["members"])
+    report_foreign(members, settings.group, report)
+    _report_group(members.workers, behind, len(shared) if complete else None, report)
 
 
 async def _lag(
@@ -200,13 +189,36 @@ async def _lag(
         await consumer.start()
         first = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
-        begin = {
-            part: max(first[part], committed[part].offset if part in committed else 0)
+        seen = await look(admin._client, {part.topic for part in partitions})
+        done = {
+            part: committed[part].offset
             for part in partitions
+            if part in committed
+            and part.topic in seen
+            and is_of(committed[part], seen[part.topic].id)
         }
+        _report_expired(
+            [Expired(part, at, first[part]) for part, at in done.items() if at < first[part]],
+            report,
+        )
+        begin = {part: max(first[part], done.get(part, 0)) for part in partitions}
         return await backlog(consumer, begin, end, report)
     finally:
         await consumer.stop()
+
+
+def _report_expired(expired: Sequence[Expired], report: Report) -> None:
+    """What the workers find when they start, which is too late."""
+    for topic in sorted({one.partition.topic for one in expired}):
+        counts = {
+            part.partition: one.count for one in expired if (part := one.partition).topic == topic
+        }
+        where = ", ".join(f"partition {part}: {count}" for part, count in sorted(counts.items()))
+        report.warn(
+            f"{topic}: {counted(sum(counts.values()), 'record')} expired before they were read "
+            f"({where}), and are lost",
+            "start workers before more do, and keep records longer (`retention.ms`)",
+        )
 
 
 def _report_group(members: int, behind: int, partitions: int | None, report: Report) -> None:

@@ -6,8 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.structs import OffsetAndMetadata
 from elasticsearch import AsyncElasticsearch
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -20,6 +23,7 @@ from stream.findings import Finding, Level, Report
 from stream.kafka_checks import check_kafka
 from stream.redis_checks import check_redis
 from stream.settings import Settings, load_settings
+from stream.topic_ids import look
 from stream.topics import initialise
 from tests.servers import Servers, running
 
@@ -156,6 +160,7 @@ async def test_the_group_and_its_lag(settings: Settings) -> None:
         group_id=settings.group,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
+        partition_assignment_strategy=[AsWorkersDo],
     ) as worker:
         seen = 0
         while seen < 10:
@@ -176,8 +181,16 @@ async def test_a_codec_that_is_missing_is_named(
     assert (found.level, "make install" in found.advice) == (Level.WRONG, True)
 
 
+class AsWorkersDo(RoundRobinPartitionAssignor):  # type: ignore[misc]
+    """Shares partitions by the workers' name for it."""
+
+    name = "faust"
+
+
 @asynccontextmanager
-async def members(settings: Settings, number: int, topic: str) -> AsyncIterator[None]:
+async def members(
+    settings: Settings, number: int, topic: str, assignor: type = AsWorkersDo
+) -> AsyncIterator[None]:
     """So many consumers in the workers' group."""
     async with AsyncExitStack() as stack:
         for _ in range(number):
@@ -187,6 +200,8 @@ async def members(settings: Settings, number: int, topic: str) -> AsyncIterator[
                     bootstrap_servers=settings.kafka,
                     group_id=settings.group,
                     enable_auto_commit=False,
+                    client_id="a-console",
+                    partition_assignment_strategy=[assignor],
                 )
             )
         yield
@@ -204,6 +219,42 @@ async def test_workers_without_a_partition(servers: Servers, namespace: str) -> 
         group = said(await kafka(settings), "worker process")
     assert group.level is Level.WARNING
     assert group.what == "3 worker processes for 2 partitions, 0 records behind: some have none"
+
+
+async def test_a_foreign_client_is_no_worker(settings: Settings) -> None:
+    async with members(settings, 2, "financial-news", RoundRobinPartitionAssignor):
+        findings = await kafka(settings)
+    foreign = said(findings, "is no worker: a-console at 127.0.0.1")
+    assert foreign.level is Level.WRONG
+    assert said(findings, "no worker is running").level is Level.WARNING
+    assert unwell(await kafka(settings)) == ["! no worker is running; 0 records waiting"]
+
+
+async def test_what_expired_unread_and_what_an_older_topic_left(settings: Settings) -> None:
+    """Offsets are as a group left them that is away: with the id of their topic, or without."""
+    topic = settings.topic("financial-news")
+    parts = [TopicPartition(topic, number) for number in range(4)]
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as producer:
+        for number in range(40):
+            await producer.send_and_wait(topic, b"{}", partition=number % 4)
+    async with admin_of(settings) as admin:
+        here = (await look(admin._client, [topic]))[topic].id
+        await admin.delete_records({part: RecordsToDelete(7) for part in parts[:3]})
+    group = AIOKafkaConsumer(bootstrap_servers=settings.kafka, group_id=settings.group)
+    async with group:
+        group.assign(parts)
+        left = (5, here), (2, ""), (10, here), (10, "another")
+        await group.commit(
+            {part: OffsetAndMetadata(*at) for part, at in zip(parts, left, strict=True)}
+        )
+    findings = await kafka(settings)
+    lost = said(findings, "expired")
+    assert lost.level is Level.WARNING
+    assert lost.what.partition(": ")[2] == (
+        "7 records expired before they were read (partition 0: 2, partition 1: 5), and are lost"
+    )
+    # Three left in each of the first two, and the last partition from its beginning.
+    assert said(findings, "no worker is running; 16 records waiting")
 
 
 # Redis
