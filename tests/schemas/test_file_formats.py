@@ -15,7 +15,7 @@ RECORD = '{"id": "1", "headline": "Zürich rises", "symbols": ["A", "B"]}'
         (f"{RECORD}\n".encode("utf-16"), "UTF-16 text"),
         (f"{RECORD}\n".encode("utf-16-be"), "UTF-16 text"),
         (f"{RECORD}\n".encode("utf-32-le"), "UTF-16 text"),
-        (gzip.compress(RECORD.encode()), "gzip data"),
+        (gzip.compress(RECORD.encode(), mtime=0), "gzip data"),
         (b"PK\x03\x04rest", "a zip archive or a spreadsheet"),
         (b"PAR1\x15\x04", "a Parquet file"),
         (f"[{RECORD}]".encode(), "a JSON array"),
