@@ -1,11 +1,11 @@
-"""Takes records out of what the Kafka client has fetched, and meets what it cannot unpack.
+"""Takes records out of what the Kafka client has fetched, and meets what cannot be read.
 
 The client's own `getmany` raises for a batch with a broken checksum, an unknown codec, another
 format: what it had taken of other partitions and of good batches before is lost then, and the
 next call raises again. Here only the partition itself is concerned. It waits, and is tried again
 from time to time; or, once that has failed often enough, the batch is passed over and a record
-with its bytes (`UnreadableBatch`) stands in for it. The same holds where a topic may not be read,
-but there is nothing to pass over.
+with its bytes (`UnreadableBatch`) stands in for it. What the broker itself refuses to give out is
+waited for, where the client would ask again without a pause.
 """
 
 import asyncio
@@ -15,28 +15,43 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
-from aiokafka.errors import KafkaError
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import (
+    NoError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.fetch import FetchRequest
 
 from schemas.arrival import LOG_APPEND_TIME
-from stream.unreadable import Extent, Unreadable, UnreadableBatch, extent
+from stream.broken_batches import broken_batch
+from stream.unreadable import Unreadable, UnreadableBatch
 
 RETRY_SECONDS = 2.0
 # A fault on the way here is gone when the batch is fetched again; one in the log is not.
 TRIES_BEFORE_SKIP = 3
-ASK_BYTES, ASK_MILLISECONDS = 1024 * 1024, 500
+
+# What the client's fetcher does something about; of all else it writes a line and asks again.
+_HANDLED = (
+    NoError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 Records = dict[TopicPartition, list[ConsumerRecord]]
 
 
 @dataclass(slots=True)
 class _Wait:
-    """A partition that stands still at an offset. A batch can be passed over, a refusal cannot."""
+    """A partition that stands still at an offset."""
 
     offset: int
     met: Unreadable
-    is_batch: bool
     retry_at: float
 
 
@@ -50,7 +65,7 @@ class Reach:
 
 
 class Fetching:
-    """Reads what a consumer has assigned. `met` is told each time that unpacking fails.
+    """Reads what a consumer has assigned. `met` is told each time that something cannot be read.
 
     Works in the consumer's own event loop. No record is given out twice or lost by a batch that
     cannot be unpacked, and those before it are given out.
@@ -73,6 +88,8 @@ class Fetching:
         Raises what the client cannot get over, as its own `getmany` does.
         """
         fetcher = self._consumer._fetcher
+        if not isinstance(fetcher._client, _Overheard):
+            fetcher._client = _Overheard(fetcher._client, self._hear)
         deadline = time.monotonic() + seconds
         with fetcher._subscriptions.fetch_context():
             # Nothing is awaited between taking records and giving them out: a rebalance in between
@@ -114,7 +131,7 @@ class Fetching:
             del fetcher._records[partition]
             fetcher._notify(fetcher._wait_consume_future)
             if error is not None:
-                self._meet(partition, error, isinstance(fetched, FetchResult))
+                self._meet(partition, error)
         self._note_reach(taken)
         return taken
 
@@ -141,7 +158,14 @@ class Fetching:
         position: int | None = state.position if state.has_valid_position else None
         return position
 
-    def _meet(self, partition: TopicPartition, error: Exception, is_batch: bool) -> None:
+    def _hear(self, response: Any) -> None:
+        """Meet what the brokers refuse in an answer and the client does not know to handle."""
+        for topic, partitions in response.topics:
+            for number, code, *_ in partitions:
+                if (error := for_code(code)) not in _HANDLED:
+                    self._meet(TopicPartition(topic, number), error())
+
+    def _meet(self, partition: TopicPartition, error: Exception) -> None:
         """Leave the partition alone for a while; the others go on."""
         offset = self._position(partition)
         if offset is None:
@@ -151,7 +175,7 @@ class Fetching:
         met = Unreadable(partition, offset, error, tries)
         self._consumer.pause(partition)
         retry_at = time.monotonic() + RETRY_SECONDS
-        self._waiting[partition] = _Wait(offset, met, is_batch, retry_at)
+        self._waiting[partition] = _Wait(offset, met, retry_at)
         self._met(met)
 
     async def _tried_again(self) -> Records:
@@ -176,31 +200,27 @@ class Fetching:
 
     async def _to_pass(self, waiting: _Wait) -> tuple[bytes, int] | None:
         """The bytes of the batch and the offset behind it, where it is to be passed over now."""
-        if not (self._skips and waiting.is_batch and waiting.met.tries >= TRIES_BEFORE_SKIP):
-            return None
-        fetched, high_watermark = await self._raw(waiting.met.partition, waiting.offset)
-        found: Extent | None = extent(fetched, waiting.offset, high_watermark)
-        return (fetched[: found.size], found.end) if found else None
+        met = waiting.met
+        if self._skips and met.is_batch and met.tries >= TRIES_BEFORE_SKIP:
+            return await broken_batch(self._consumer, met.partition, waiting.offset)
+        return None
 
-    async def _raw(self, partition: TopicPartition, offset: int) -> tuple[bytes, int]:
-        """What the broker has at an offset, untouched, and the high watermark; nothing where it
-        does not answer."""
-        client = self._consumer._client
-        request = FetchRequest(
-            ASK_MILLISECONDS,
-            1,
-            ASK_BYTES,
-            READ_COMMITTED,
-            [(partition.topic, [(partition.partition, offset, ASK_BYTES)])],
-        )
-        leader = client.cluster.leader_for_partition(partition)
-        try:
-            async with asyncio.timeout(RETRY_SECONDS):
-                response: Any = await client.send(leader, request)
-        except (KafkaError, TimeoutError, AssertionError):  # also without a leader
-            return b"", 0
-        ((_, ((_, code, high_watermark, *_, data),)),) = response.topics
-        return (data or b"", high_watermark) if code == 0 else (b"", 0)
+
+class _Overheard:
+    """The client's connections as its fetcher uses them; `heard` is told what brokers answer."""
+
+    def __init__(self, connections: Any, heard: Callable[[Any], None]) -> None:
+        self._connections = connections
+        self._heard = heard
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connections, name)
+
+    async def send(self, node: int, request: Any) -> Any:
+        response = await self._connections.send(node, request)
+        if isinstance(request, FetchRequest):
+            self._heard(response)
+        return response
 
 
 def _unpacked(fetched: Any, most: int) -> tuple[list[ConsumerRecord], Exception | None]:
@@ -219,7 +239,7 @@ def _unpacked(fetched: Any, most: int) -> tuple[list[ConsumerRecord], Exception 
 
 def _stand_in(met: Unreadable, data: bytes, end: int) -> ConsumerRecord:
     offsets = f"offset {met.offset}" if end == met.offset + 1 else f"offsets {met.offset}–{end - 1}"
-    value = UnreadableBatch.of(data, f"a batch of Kafka ({offsets}) cannot be unpacked: {met.why}")
+    value = UnreadableBatch.of(data, f"a batch of Kafka ({offsets}) cannot be read: {met.why}")
     topic, number = met.partition
     stamp = int(time.time() * 1000)
     return ConsumerRecord(

@@ -184,7 +184,7 @@ class Runtime(Service):
 
     def _met_unreadable(self, met: Unreadable) -> None:
         """Called in the consumer's thread, at each try."""
-        if met.tries == 1:
+        if met.is_batch and met.tries == 1:
             self._metrics.unreadable_batches.labels(met.partition.topic).inc()
         if met.tries % TRIES_BETWEEN_LINES == 1:
             logger.error("%s; its partition waits, the others go on", met)

@@ -1,22 +1,24 @@
-"""Batches that the Kafka client cannot unpack: how they are named, and what stands in for one."""
+"""What cannot be read in a partition: how it is named, and what stands in for a batch."""
 
-import struct
 from dataclasses import dataclass
 from typing import Self
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    BrokerResponseError,
+    CorruptRecordException,
+    KafkaError,
+    UnknownError,
+)
 
-# Offset of the first record, length of what follows, leader's epoch, magic, checksum, attributes,
-# offset of the last record less that of the first.
-_HEAD = struct.Struct(">qiibIhi")
-_BEFORE_LENGTH_COUNTS = 12
-_MAGIC = 2
+# What a broker says that cannot give out a batch. All else that it says is about the topic, the
+# reader's rights or itself, and no reason to pass anything over.
+_OF_THE_BATCH = (UnknownError, CorruptRecordException)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What stands at an offset of a partition. `tries` to unpack it have failed so far."""
+    """What stands at an offset of a partition. `tries` to read it have failed so far."""
 
     partition: TopicPartition
     offset: int
@@ -26,9 +28,15 @@ class Unreadable:
     def __str__(self) -> str:
         topic, number = self.partition
         return (
-            f"what stands at offset {self.offset} of {topic}, partition {number}, cannot be "
-            f"unpacked ({self.why})"
+            f"what stands at offset {self.offset} of {topic}, partition {number}, cannot be read "
+            f"({self.why})"
         )
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it is about this batch alone, so that it could be passed over."""
+        error = self.error
+        return not isinstance(error, BrokerResponseError) or isinstance(error, _OF_THE_BATCH)
 
     @property
     def why(self) -> str:
@@ -48,29 +56,3 @@ class UnreadableBatch(bytes):
         batch = cls(data)
         batch.why = why
         return batch
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Where a batch ends: in what was fetched, and in the partition (the offset behind it)."""
-
-    size: int
-    end: int
-
-
-def extent(fetched: bytes, offset: int, high_watermark: int) -> Extent | None:
-    """That of the first batch fetched, which holds the offset; None where its head is no guide.
-
-    Two places tell the end: the batch's own head and the head of the next batch. Of those that
-    are possible the nearer one counts, so that no good record is passed over.
-    """
-    if len(fetched) < _HEAD.size:
-        return None
-    first, length, _, magic, _, _, last = _HEAD.unpack_from(fetched)
-    size = _BEFORE_LENGTH_COUNTS + length
-    told = [first + last + 1] if magic == _MAGIC else []
-    if _HEAD.size <= size <= len(fetched) - _HEAD.size:
-        told.append(_HEAD.unpack_from(fetched, size)[0])
-    ends = [end for end in told if offset < end <= high_watermark]
-    whole = min(max(size, 0), len(fetched)) or len(fetched)
-    return Extent(whole, min(ends)) if ends else None

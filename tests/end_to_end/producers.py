@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -41,20 +41,17 @@ async def produce(
     codec: str | None = None,
     stamp: int | None = None,
     partition: int | None = None,
-    together: bool = True,
+    headers: Sequence[tuple[str, bytes]] = (),
 ) -> None:
-    """Send values, confirmed; `together` in as few batches as may be, else each in its own."""
+    """Send values, in as few batches as may be, and wait for the broker's confirmation."""
     producer = _producer(settings, codec)
     await producer.start()
     try:
-        sent = []
-        for value in values:
-            confirmation = await producer.send(
-                settings.topic(topic), value, partition=partition, timestamp_ms=stamp
-            )
-            sent.append(confirmation)
-            if not together:
-                await confirmation
+        topic = settings.topic(topic)
+        options: dict[str, Any] = {"partition": partition, "timestamp_ms": stamp}
+        sent = [
+            await producer.send(topic, value, headers=list(headers), **options) for value in values
+        ]
         await asyncio.gather(*sent)
     finally:
         await producer.stop()
