@@ -22,8 +22,8 @@ from stream.alert_store import AlertStore
 from stream.app import _pump
 from stream.classifiers import load_model
 from stream.dead_letters import DeadLetterWriter
+from stream.document_store import DocumentStore
 from stream.drift import DriftWatch
-from stream.elastic import ElasticSink
 from stream.events import Incoming
 from stream.metrics import Metrics
 from stream.pipeline import Parts, Pipeline
@@ -68,7 +68,7 @@ def pipeline_of(model: Any, crashes: list[BaseException]) -> Pipeline:
     away = AsyncElasticsearch(f"http://127.0.0.1:{free_port()}")
     parts = Parts(
         alerts=AlertStore(Redis(port=free_port()), given.prefix),
-        documents=ElasticSink(away, lambda: None),
+        documents=DocumentStore(away, lambda: None),
         dead_letters=DeadLetterWriter(given, lambda: None),
         drift=DriftWatch(model.classifier, away, metrics, given.prefix),
         metrics=metrics,
