@@ -66,8 +66,7 @@ class RuleBook:
         """The shipped rules, or those at `path`.
 
         An event with more than `most_symbols` symbols is news about none of them (see `matches`).
-        Raises ConfigurationError with
-        file, line and reason.
+        Raises ConfigurationError with file, line and reason.
         """
         return cls(read_rules(path, taxonomy), taxonomy, most_symbols)
 
