@@ -12,6 +12,7 @@ from stream.clients import kafka_options
 from stream.settings import Settings
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
+LONG = {"transaction_timeout_ms": 600_000}  # or the broker aborts it after a minute
 # Kafka 4 refuses a sender's stamp over an hour ahead unless the topic says otherwise.
 SENDERS_STAMPS = {
     "message.timestamp.type": "CreateTime",
@@ -83,7 +84,7 @@ async def open_transaction(
     partition: int | None = None,
 ) -> AIOKafkaProducer:
     """The producer, in a transaction with these values, all of them sent."""
-    producer = _producer(settings, codec, transactional_id=uuid.uuid4().hex)
+    producer = _producer(settings, codec, transactional_id=uuid.uuid4().hex, **LONG)
     await producer.start()
     await producer.begin_transaction()
     name = settings.topic(topic)
