@@ -82,6 +82,7 @@ async def test_added_partitions_are_read_within_a_minute(
         assert one.get("/ready")[0] == two.get("/ready")[0] == 200
 
 
+@pytest.mark.long
 async def test_a_worker_that_stood_by_takes_an_added_partition(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(
         assert metric(worker.get("/metrics")[1], EXPIRED) == 0
 
 
+@pytest.mark.long
 async def test_while_a_topic_is_away_others_are_read_and_nobody_is_ready(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -144,6 +146,7 @@ async def test_while_a_topic_is_away_others_are_read_and_nobody_is_ready(
         assert not lines(worker, "starting it again")
 
 
+@pytest.mark.long
 async def test_a_topic_made_anew_under_stopped_workers(settings: Settings, tmp_path: Path) -> None:
     with Worker(settings, tmp_path / "a") as worker:
         worker.wait_ready()
@@ -159,6 +162,7 @@ async def test_a_topic_made_anew_under_stopped_workers(settings: Settings, tmp_p
         await drained(settings, TOPICS, 20)
 
 
+@pytest.mark.long
 async def test_a_topic_made_anew_under_load_with_fewer_partitions(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -181,6 +185,7 @@ async def publish_many(settings: Settings, kind: str) -> None:
     await put(settings, names(kind, 200), 1)
 
 
+@pytest.mark.long
 async def test_offsets_behind_the_end(settings: Settings, tmp_path: Path) -> None:
     """As after a broker's death that alone had the newest records, or set by hand."""
     with Worker(settings, tmp_path / "a") as worker:
@@ -202,6 +207,7 @@ async def test_offsets_behind_the_end(settings: Settings, tmp_path: Path) -> Non
         assert len(lines(worker, "partitions assigned")) <= 2
 
 
+@pytest.mark.long
 async def test_dead_letters_made_anew(settings: Settings, tmp_path: Path) -> None:
     with Worker(settings, tmp_path / "log") as worker:
         worker.wait_ready()
@@ -250,6 +256,7 @@ async def test_what_expired_behind_a_stopped_worker_is_said_once(
         assert not lines(worker, "expired")
 
 
+@pytest.mark.long
 async def test_a_partition_that_expired_as_a_whole_is_said_once(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -269,6 +276,7 @@ async def test_a_partition_that_expired_as_a_whole_is_said_once(
             worker.terminate()
 
 
+@pytest.mark.long
 async def test_what_expires_under_a_worker_that_hangs(settings: Settings, tmp_path: Path) -> None:
     with Worker(settings, tmp_path / "log") as worker:
         worker.wait_ready()

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from ops.servers import Elasticsearch, Redis
 from ops.servers.guard import Guard
 from stream.brokers import broker_admin
@@ -28,6 +30,7 @@ async def coordinated_by(node: int, settings: Settings) -> Settings:
     raise AssertionError(f"broker {node} coordinates no group")
 
 
+@pytest.mark.long
 async def test_a_coordinator_that_moves(tmp_path: Path, guard: Guard) -> None:
     install()
     first = First(tmp_path / "first", heap_mb=384)
