@@ -52,10 +52,13 @@ def _absent(value: object) -> object:
 
 
 def _named(value: object) -> object:
-    """A list without its empty texts; nothing where none is left."""
+    """A list without its empty texts and repetitions; nothing where none is left."""
     if not isinstance(value, list | tuple):
         return value
-    return [item for item in value if _absent(item) is not None or item is None] or None
+    stripped = [item.strip() if isinstance(item, str) else item for item in value]
+    if not all(isinstance(item, str) for item in stripped):
+        return stripped  # what is wrong is said where it stands
+    return [*dict.fromkeys(filter(None, stripped))] or None
 
 
 def _instant(value: object) -> datetime:

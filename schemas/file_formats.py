@@ -12,7 +12,7 @@ from itertools import islice
 import orjson
 
 HEAD_BYTES = 1 << 16
-FORCE = "--force sends it all the same"
+FORCE = "--force takes it for JSON lines all the same"
 _LINES = 10
 # A file of fewer lines, none of them JSON, may be one bad record.
 _LEAST_LINES = 3

@@ -11,6 +11,7 @@ import stat
 import sys
 import tempfile
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class LineFile:
         """
         number, rest, skipping = 0, b"", False
         async for chunk in self._chunks():
+            if not number and not rest and not skipping:
+                chunk = chunk.removeprefix(BOM_UTF8)
             self._check(chunk)
             *ended, rest = (rest + chunk).split(b"\n")
             for data in ended:

@@ -17,6 +17,7 @@ Trial = Callable[[Fields, str, Kind, Classification], dict[str, Any]]
 
 _DIGITS = 6
 _UNKNOWN = "unknown"
+MOST_OF_AN_ID = 64  # characters: as bytes never too many
 
 
 def trial(analysis: Analysis) -> Trial:
@@ -43,7 +44,8 @@ def _record(fields: Fields, text: str, kind: Kind) -> Record:
     try:
         return record.model_validate({**made_up, **own, **_text_fields(fields, text, kind)})
     except ValidationError:
-        return record.model_validate({**made_up, **_text_fields({}, text, kind)})
+        known = {"id": str(fields["id"])[:MOST_OF_AN_ID]} if fields.get("id") else {}
+        return record.model_validate({**made_up, **known, **_text_fields({}, text, kind)})
 
 
 def _made_up(kind: Kind) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class Settings(BaseSettings):
                     f"{PREFIX}KAFKA_SECURITY_PROTOCOL={scheme.upper()}, or leave it out"
                 )
             host, _, port = address.rpartition(":")
-            if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            if not (host and not _has_space(host) and port.isdecimal() and 0 < int(port) < 65536):
                 raise ValueError("expected host:port, joined by commas, with ports up to 65535")
             brokers.append(address)
         return ",".join(brokers)
@@ -193,7 +193,9 @@ class Settings(BaseSettings):
     def _elasticsearch_has_urls(cls, value: str) -> str:
         urls = [url.strip() for url in value.split(",")]
         parts = [urlsplit(url) for url in urls]
-        if not all(part.scheme in ("http", "https") and part.port for part in parts):
+        if any(map(_has_space, urls)) or not all(
+            part.scheme in ("http", "https") and part.port for part in parts
+        ):
             raise ValueError("expected URLs with ports, joined by commas, such as http://HOST:9200")
         return ",".join(urls)
 
@@ -240,6 +242,10 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """The full name of a topic."""
         return f"{self.prefix}{name}"
+
+
+def _has_space(text: str) -> bool:
+    return any(map(str.isspace, text))
 
 
 def helps_another() -> bool:

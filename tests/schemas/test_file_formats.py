@@ -36,7 +36,7 @@ def test_other_formats_are_told_with_what_to_do(head: bytes, said: str) -> None:
     sentence = not_json_lines(head)
     assert sentence is not None
     assert sentence.startswith(f"this is {said}, not JSON lines: ")
-    assert sentence.endswith("--force sends it all the same")
+    assert sentence.endswith("--force takes it for JSON lines all the same")
 
 
 @pytest.mark.parametrize(

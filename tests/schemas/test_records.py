@@ -192,7 +192,7 @@ SYMBOLS = "expected a list of texts of at most 64 characters each"
         ({"symbols": "HBK"}, f"symbols: a text, {SYMBOLS}"),
         ({"symbols": ["HBK", 7]}, f"symbols[1]: a number, {SYMBOLS}"),
         ({"symbols": ["S" * 65]}, f"symbols[0]: 65 characters, {SYMBOLS}"),
-        ({"symbols": ["", None]}, f"symbols[0]: null, {SYMBOLS}"),
+        ({"symbols": ["", None]}, f"symbols[1]: null, {SYMBOLS}"),
         ({"published_at": ...}, f"published_at: missing, {TIME}"),
         ({"published_at": "2026-11-22T06:10:00"}, f"published_at: a time without a zone, {TIME}"),
         ({"published_at": "yesterday"}, f"published_at: not in the form of RFC 3339, {TIME}"),
@@ -356,6 +356,10 @@ def _seconds_of_100(value: bytes) -> float:
 @pytest.mark.parametrize("source", ["", "  ", None])
 def test_a_source_may_be_unknown_but_not_lacking(source: str | None) -> None:
     assert read_news(as_bytes(news(source=source))).source is None
+
+
+def test_symbols_are_trimmed_and_each_there_once() -> None:
+    assert read_news(as_bytes(news(symbols=[" HBK ", "NRB", "HBK\t"]))).symbols == ("HBK", "NRB")
 
 
 def test_empty_symbols_are_left_out() -> None:

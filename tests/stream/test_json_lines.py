@@ -27,6 +27,7 @@ def in_memory(content: bytes) -> LineFile:
         (b"a\nb\n", [Line(1, b"a"), Line(2, b"b")]),
         (b"a\n\n  \nb", [Line(1, b"a"), Line(4, b"b")]),
         (b"a\r\nb\r\n", [Line(1, b"a"), Line(2, b"b")]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb", [Line(1, b"a"), Line(2, b"\xef\xbb\xbfb")]),
         (b"\xff\x00\n", [Line(1, b"\xff\x00")]),
     ],
 )

@@ -27,7 +27,7 @@ def test_the_rules_that_would_match_are_printed(
     lines = [
         {"channel": "chat", "customer_id": "c1", "text": "I will talk to my lawyer"},
         {"text": "Acme rises {count}", "symbols": ["ACME"], "source": "wire"},
-        {"headline": "Acme rises", "symbols": "no list"},
+        {"id": "b" * 999, "headline": "Acme rises", "source": "wire", "symbols": "no list"},
         {"text": "x" * 3_000},
     ]
     file.write_text("\n".join(map(json.dumps, lines)))

@@ -45,6 +45,8 @@ def test_an_empty_variable_counts_as_unset(tmp_path: Path, monkeypatch: pytest.M
         ("elasticsearch", "127.0.0.1:9200", "BELLWETHER_ELASTICSEARCH: expected URLs with ports"),
         ("elasticsearch", "http://a:9200,b:9200", "expected URLs with ports"),
         ("elasticsearch", "http://a", "expected URLs with ports"),
+        ("elasticsearch", "http://a :9200", "expected URLs with ports"),
+        ("kafka", "broker :9092", "BELLWETHER_KAFKA: expected host:port"),
         ("elasticsearch", "http://a:9200,", "expected URLs with ports"),
         ("trainer_hours", "inf", "BELLWETHER_TRAINER_HOURS: Input should be a finite number"),
         ("linger_seconds", "nan", "BELLWETHER_LINGER_SECONDS: Input should be a finite number"),
