@@ -55,10 +55,11 @@ _BLOCKS = (
 _CELLS = "td|th"
 _INLINE = "a|abbr|b|big|code|em|font|i|img|input|label|meta|s|small|span|strong|sub|sup|u"
 _HIDDEN = "head|script|style|template"
+_NAMES = rf"(?:{_BLOCKS}|{_CELLS}|{_INLINE}|{_HIDDEN})"
 # An opening tag has nothing in it, or an attribute: "a <b and c> d" is no HTML.
 _HTML = re.compile(
-    rf"<(?:(?:{_BLOCKS}|{_CELLS}|{_INLINE}|{_HIDDEN})(?:\s+[\w:-]+\s*=[^<>]*|\s*/?)"
-    rf"|/(?:{_BLOCKS}|{_CELLS}|{_INLINE}|{_HIDDEN})\s*|!doctype\b[^<>]*)>|<!--|<!\[CDATA\[",
+    rf"<(?:{_NAMES}(?:\s+[\w:-]+\s*=[^<>]*|\s*/?)"
+    rf"|/{_NAMES}\s*|!doctype\b[^<>]*)>|<!--|<!\[CDATA\[",
     re.IGNORECASE,
 )
 # What is opened and never closed reaches to the end, as in a browser; so no search is repeated.
@@ -127,8 +128,6 @@ class Reading:
 
 def seen(text: str) -> str:
     """What a person sees of a text."""
-    if _is_plain(text):
-        return text
     return _edited(text, _edits(text))
 
 

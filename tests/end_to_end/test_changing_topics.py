@@ -224,14 +224,19 @@ async def test_dead_letters_made_anew(settings: Settings, tmp_path: Path) -> Non
 # Records that retention takes
 
 
-async def test_what_expired_behind_a_stopped_worker_is_said_once(
-    settings: Settings, tmp_path: Path
-) -> None:
-    with Worker(settings, tmp_path / "a") as worker:
+async def read_by_a_worker(settings: Settings, log: Path) -> None:
+    """Two records of each partition, by a worker that has ended since."""
+    with Worker(settings, log) as worker:
         worker.wait_ready()
         await put(settings, names("read", 8), 4)
         await drained(settings, TOPICS, 60)
         worker.terminate()
+
+
+async def test_what_expired_behind_a_stopped_worker_is_said_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    await read_by_a_worker(settings, tmp_path / "a")
     await put(settings, names("unread", 40), 4)
     await expire(settings, 0, 9)
     await expire(settings, 1, 12)
@@ -261,11 +266,7 @@ async def test_a_partition_that_expired_as_a_whole_is_said_once(
     settings: Settings, tmp_path: Path
 ) -> None:
     """There is no record behind the gap whose acknowledgement would move the offset."""
-    with Worker(settings, tmp_path / "a") as worker:
-        worker.wait_ready()
-        await put(settings, names("read", 8), 4)
-        await drained(settings, TOPICS, 60)
-        worker.terminate()
+    await read_by_a_worker(settings, tmp_path / "a")
     await put(settings, names("unread", 8), 1)
     await expire(settings, 0, 10)
     for turn in range(2):
